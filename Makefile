@@ -1,0 +1,69 @@
+# umview: `make demo` shows it, `make test` tests it, `make build` leaves
+# .venv/bin/umview. Each does its own set-up, system packages included.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+SHELL := /bin/bash
+
+C_SOURCES := $(shell find csrc -name '*.[ch]')
+PY_SOURCES := $(shell find umview modules -name '*.py')
+C_FORMATTED := $(shell find csrc benchmarks tests examples -name '*.[ch]' 2>/dev/null)
+
+# What is built is for other users too, whatever the caller's umask.
+PUBLIC := umask 022 &&
+
+.PHONY: build demo test lint format bench clean
+.DELETE_ON_ERROR:
+
+build: $(VENV)/linked
+
+$(VENV)/made: pyproject.toml scripts/make-venv scripts/system-packages
+	scripts/system-packages build
+	scripts/make-venv $(VENV)
+	touch $@
+
+$(VENV)/compiled: $(VENV)/made setup.py csrc/build_ffi.py $(C_SOURCES)
+	@echo "Compiling umview._core"
+	$(PUBLIC) $(PYTHON) setup.py -q build_ext --inplace
+	touch $@
+
+$(VENV)/linked: $(VENV)/compiled $(PY_SOURCES) scripts/link-venv
+	scripts/link-venv $(VENV)
+	touch $@
+
+build/hello: examples/hello.go
+	scripts/system-packages demo
+	$(PUBLIC) mkdir -p build && GOCACHE=$(CURDIR)/build/go GO111MODULE=off \
+		CGO_ENABLED=0 go build -o $@ $<
+
+# In a copy of the tree (see scripts/unprivileged) the targets build there.
+demo:
+	scripts/system-packages demo
+	scripts/unprivileged "build build/hello" $(PYTHON) examples/demo.py
+
+# make test ARGS="tests/unit -k boundary"
+test:
+	scripts/system-packages test
+	scripts/unprivileged build $(PYTHON) -m pytest -p no:cacheprovider $(ARGS)
+
+bench:
+	scripts/system-packages bench
+	scripts/unprivileged build $(PYTHON) benchmarks/run.py $(ARGS)
+
+lint: build
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/clang-format --dry-run -Werror $(C_FORMATTED)
+	$(PUBLIC) UMVIEW_WERROR=1 $(PYTHON) setup.py -q build_ext \
+		--build-temp build/werror --build-lib build/werror
+
+format: $(VENV)/made
+	$(VENV)/bin/ruff check --fix --exit-zero
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/clang-format -i $(C_FORMATTED)
+
+clean:
+	rm -rf $(VENV) build umview.egg-info umview/_core.*.so .mypy_cache .ruff_cache
+	find umview modules tests examples benchmarks csrc \
+		-name __pycache__ -prune -exec rm -rf {} +
