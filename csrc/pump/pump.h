@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * pump.h - the thread that moves the bytes of relayed streams
+ *
+ * The switchboard makes a connection complete and gives it away with
+ * um_pump_add(); from then on the pump owns both descriptors until it puts the
+ * connection on its list of finished ones, which the switchboard empties.
+ */
+#ifndef UM_PUMP_H
+#define UM_PUMP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct um_pump;
+struct um_sock;
+
+/* One direction of a connection. */
+struct um_flow {
+    uint8_t *held; /* bytes that the receiving side would not take yet */
+    size_t at, len;
+    bool ended; /* the sender's last word has reached the receiver */
+};
+
+/* A side of a connection: its descriptor and what epoll watches there. */
+struct um_side {
+    struct um_conn *conn;
+    int fd;
+    uint32_t watched; /* events asked for */
+    bool left;        /* out of epoll, after it hung up */
+};
+
+struct um_conn {
+    struct um_side surrogate, host;
+    struct um_flow up, down; /* up: program to host */
+    /* For a reset: where the program's descriptor was seen last. */
+    pid_t tid;
+    int program_fd;
+    uint64_t cookie;   /* of the program's socket */
+    /* The switchboard's, not touched by the pump: */
+    struct um_sock *sock;
+    struct um_conn **holder; /* the pointer to us, cleared at our end */
+    struct um_conn *next; /* in the list of ending or finished ones */
+    bool ending;
+    bool closed;       /* under lock: the descriptors are gone */
+    pthread_mutex_t lock; /* guards host.fd against being closed while the
+                             switchboard sets an option on it */
+};
+
+struct um_pump *um_pump_create(void);
+void um_pump_destroy(struct um_pump *pump);
+int um_pump_start(struct um_pump *pump);
+struct um_conn *um_conn_create(void);
+void um_conn_destroy(struct um_conn *conn);
+/* Give a connection to the pump. Return: 0 or negative errno (still the
+ * caller's). */
+int um_pump_add(struct um_pump *pump, struct um_conn *conn);
+/* Take the finished connections (a list by ->next), or NULL. */
+struct um_conn *um_pump_finished(struct um_pump *pump);
+
+#endif

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * calls.c - the table of stopped calls, and the handlers of every family
+ *
+ * The table is the specification: a row a call, and who answers it. A call
+ * that the filter stops and that has no row here fails with ENOSYS.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "um.h"
+
+static const struct row {
+    int nr;
+    um_handler *handler;
+} table[] = {
+    {__NR_socket, um_handle_socket},
+    {__NR_bind, um_handle_bind},
+    {__NR_connect, um_handle_connect},
+    {__NR_listen, um_handle_listen},
+    {__NR_accept, um_handle_accept},
+    {__NR_accept4, um_handle_accept4},
+    {__NR_shutdown, um_handle_shutdown},
+    {__NR_getsockname, um_handle_getsockname},
+    {__NR_getpeername, um_handle_getpeername},
+    {__NR_setsockopt, um_handle_setsockopt},
+    {__NR_getsockopt, um_handle_getsockopt},
+    {__NR_sendto, um_handle_sendto},
+    {__NR_recvfrom, um_handle_recvfrom},
+    {__NR_sendmsg, um_handle_sendmsg},
+    {__NR_recvmsg, um_handle_recvmsg},
+    {__NR_sendmmsg, um_handle_sendmmsg},
+    {__NR_recvmmsg, um_handle_recvmmsg},
+    {__NR_ioctl, um_handle_ioctl}, /* names of cards: Python */
+#ifdef __NR_open
+    {__NR_open, um_handle_open},
+#endif
+    {__NR_openat, um_handle_openat},
+    {__NR_openat2, um_handle_openat2},
+    {__NR_uname, um_handle_uname},
+    {__NR_sethostname, um_handle_sethostname},
+    {__NR_setdomainname, um_handle_setdomainname},
+    {__NR_prctl, um_handle_prctl},
+};
+
+um_handler *um_handler_of(int nr)
+{
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].nr == nr)
+            return table[i].handler;
+    return NULL;
+}
+
+/* ---- socket ---- */
+
+/* The protocol that socket(domain, type, protocol) means.
+ * Return: it, or the negative errno that Linux gives. */
+static int choose_protocol(int domain, int type, int protocol)
+{
+    int icmp = domain == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+    switch (type) {
+    case SOCK_STREAM:
+        if (protocol == 0 || protocol == IPPROTO_TCP)
+            return IPPROTO_TCP;
+        return -EPROTONOSUPPORT;
+    case SOCK_DGRAM:
+        if (protocol == 0 || protocol == IPPROTO_UDP)
+            return IPPROTO_UDP;
+        return protocol == icmp ? icmp : -EPROTONOSUPPORT;
+    case SOCK_RAW:
+        /* Everybody may ping in a stack of his own. */
+        if (protocol == 0)
+            return -EPROTONOSUPPORT;
+        return protocol == icmp ? icmp : -EPERM;
+    case SOCK_RDM:
+    case SOCK_SEQPACKET:
+    case SOCK_PACKET:
+        return -ESOCKTNOSUPPORT;
+    default:
+        return type < 0 || type > SOCK_PACKET ? -EINVAL : -ESOCKTNOSUPPORT;
+    }
+}
+
+/* Install the program's descriptor and make the socket's entry. end: our end
+ * of a pair, or -1. Takes both. */
+static um_verdict install(struct um_call *call, int fd, int end, int domain,
+                          int type, int protocol, int flags)
+{
+    struct um_switchboard *sb = call->sb;
+    struct um_sock *sock = um_sock_create(sb, um_stack_of(call), fd, domain,
+                                          type, protocol);
+    int rc = sock ? 0 : -ENOMEM;
+    if (sock && end >= 0) {
+        rc = domain == AF_NETLINK ? um_netlink_open(sb, sock, end)
+                                  : um_dgram_open(sb, sock, end);
+        sock->reports_end = true;
+    }
+    if (rc == 0)
+        rc = um_answer_fd(call, fd, flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
+    close(fd);
+    if (rc >= 0)
+        return UM_ANSWERED;
+    um_sock_destroy(sb, sock);
+    return rc;
+}
+
+static um_verdict socket_netlink(struct um_call *call, int type, int flags)
+{
+    if (call->args[2] != NETLINK_ROUTE)
+        return -EPROTONOSUPPORT;
+    if (type != SOCK_RAW && type != SOCK_DGRAM)
+        return -ESOCKTNOSUPPORT;
+    int end;
+    int fd = um_dgram_pair(flags, &end);
+    if (fd < 0)
+        return fd;
+    return install(call, fd, end, AF_NETLINK, type, NETLINK_ROUTE, flags);
+}
+
+um_verdict um_handle_socket(struct um_call *call)
+{
+    int domain = (int)call->args[0];
+    int type = (int)call->args[1] & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int flags = (int)call->args[1] & (SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct um_stack *stack = um_stack_of(call);
+    if (stack->kind == UM_STACK_NATIVE)
+        return UM_CONTINUE;
+    if (stack->kind == UM_STACK_NULL)
+        return -EAFNOSUPPORT;
+    if (domain == AF_PACKET)
+        return -EPERM;
+    if (domain == AF_NETLINK)
+        return socket_netlink(call, type, flags);
+    if ((domain == AF_INET && !stack->ipv4) ||
+        (domain == AF_INET6 && !stack->ipv6))
+        return -EAFNOSUPPORT;
+    int protocol = choose_protocol(domain, type, (int)call->args[2]);
+    if (protocol < 0)
+        return protocol;
+    int end = -1;
+    int fd = type == SOCK_STREAM ? um_stream_open(flags)
+                                 : um_dgram_pair(flags, &end);
+    if (fd < 0)
+        return fd;
+    return install(call, fd, end, domain, type, protocol, flags);
+}
+
+/* ---- bind and connect ---- */
+
+/* Read the address argument. Return: its length or a negative errno. */
+static ssize_t read_address(struct um_call *call, struct sockaddr_storage *ss)
+{
+    int32_t len = (int32_t)call->args[2];
+    if (len < 0 || len > (int32_t)sizeof *ss)
+        return -EINVAL;
+    memset(ss, 0, sizeof *ss);
+    int rc = um_read(call, call->args[1], ss, (size_t)len);
+    return rc < 0 ? rc : len;
+}
+
+/* What happens to bind and connect on a socket that is not the view's: unix
+ * sockets are the kernel's; a socket of the host that was there before the
+ * view, or came from outside, gets no new address. */
+static um_verdict foreign(struct um_call *call)
+{
+    int domain = um_domain_of(call->fd);
+    if (domain < 0 || domain == AF_UNIX || domain == 38 /* AF_ALG */ ||
+        um_stack_of(call)->kind == UM_STACK_NATIVE)
+        return UM_CONTINUE;
+    return -EPERM;
+}
+
+um_verdict um_handle_bind(struct um_call *call)
+{
+    int rc = um_identify(call);
+    if (rc <= 0)
+        return rc < 0 ? rc : foreign(call);
+    struct um_sock *sock = call->sock;
+    struct sockaddr_storage ss;
+    ssize_t len = read_address(call, &ss);
+    if (len < 0)
+        return len;
+    if (sock->domain == AF_NETLINK)
+        return um_netlink_bind(call, &ss, (size_t)len);
+    struct um_name name;
+    rc = um_name_parse(sock->domain, &ss, (size_t)len, &name);
+    if (rc < 0)
+        return rc;
+    if (rc == 1) {
+        /* ip(7): AF_UNSPEC is taken for AF_INET with INADDR_ANY. */
+        const struct sockaddr_in *sin = (const void *)&ss;
+        if (sock->domain != AF_INET || len < (ssize_t)sizeof *sin ||
+            sin->sin_addr.s_addr != INADDR_ANY)
+            return -EAFNOSUPPORT;
+        memcpy(name.addr, um_any4, 16);
+        name.port = ntohs(sin->sin_port);
+        name.scope = 0;
+    }
+    if (sock->domain == AF_INET6 && sock->v6only &&
+        um_addr_is_v4(name.addr))
+        return -EINVAL;
+    return sock->type == SOCK_STREAM ? um_stream_bind(call, &name)
+                                     : um_dgram_bind(call, &name);
+}
+
+/* connect() of a unix socket: name services of the host are refused. */
+static um_verdict connect_unix(struct um_call *call)
+{
+    struct sockaddr_un sun;
+    size_t len = call->args[2];
+    if (len > sizeof sun || len <= sizeof sun.sun_family)
+        return UM_CONTINUE;
+    memset(&sun, 0, sizeof sun);
+    if (um_read(call, call->args[1], &sun, len) < 0)
+        return UM_CONTINUE;
+    char path[sizeof sun.sun_path + 1] = {0};
+    memcpy(path, sun.sun_path, sizeof sun.sun_path);
+    return um_unix_refused(call->sb, path) ? -ECONNREFUSED : UM_CONTINUE;
+}
+
+um_verdict um_handle_connect(struct um_call *call)
+{
+    int rc = um_identify(call);
+    if (rc < 0)
+        return rc;
+    if (rc == 0) {
+        um_verdict verdict = foreign(call);
+        return verdict == UM_CONTINUE &&
+                       um_stack_of(call)->kind != UM_STACK_NATIVE
+                   ? connect_unix(call)
+                   : verdict;
+    }
+    struct um_sock *sock = call->sock;
+    struct sockaddr_storage ss;
+    ssize_t len = read_address(call, &ss);
+    if (len < 0)
+        return len;
+    if (sock->domain == AF_NETLINK)
+        return um_netlink_connect(call, &ss, (size_t)len);
+    bool stream = sock->type == SOCK_STREAM;
+    struct um_name name;
+    rc = um_name_parse(sock->domain, &ss, (size_t)len, &name);
+    if (rc < 0)
+        return rc;
+    if (rc == 1)
+        return stream ? um_stream_disconnect(call) : um_dgram_disconnect(call);
+    return stream ? um_stream_connect(call, &name)
+                  : um_dgram_connect(call, &name);
+}
+
+/* ---- names ---- */
+
+static um_verdict give_name(struct um_call *call, bool peer)
+{
+    int rc = um_identify(call);
+    if (rc <= 0)
+        return rc < 0 ? rc : UM_CONTINUE;
+    struct um_sock *sock = call->sock;
+    struct sockaddr_storage ss;
+    size_t len;
+    if (sock->domain == AF_NETLINK) {
+        len = um_netlink_name(sock, peer, &ss);
+    } else {
+        if (peer && sock->state != UM_CONNECTED)
+            return -ENOTCONN;
+        len = um_name_format(sock->domain, peer ? &sock->peer : &sock->local,
+                             &ss);
+    }
+    if (!call->args[1])
+        return -EFAULT;
+    rc = um_write_name(call, call->args[1], call->args[2], &ss, len);
+    return rc < 0 ? rc : 0;
+}
+
+um_verdict um_handle_getsockname(struct um_call *call)
+{
+    return give_name(call, false);
+}
+
+um_verdict um_handle_getpeername(struct um_call *call)
+{
+    return give_name(call, true);
+}
+
+/* ---- shutdown ---- */
+
+/* Stop to listen: who waits in accept or poll is told. */
+static um_verdict shutdown_listener(struct um_call *call, int how)
+{
+    struct um_sock *sock = call->sock;
+    if (how == SHUT_WR)
+        return 0;
+    sock->state = UM_CLOSED;
+    if (sock->bind)
+        sock->bind->listening = false;
+    shutdown(call->fd, SHUT_RDWR);
+    um_wake(call->sb, sock, true);
+    return 0;
+}
+
+um_verdict um_handle_shutdown(struct um_call *call)
+{
+    int rc = um_identify(call);
+    if (rc <= 0)
+        return rc < 0 ? rc : UM_CONTINUE;
+    struct um_sock *sock = call->sock;
+    int how = (int)call->args[1];
+    if (how < SHUT_RD || how > SHUT_RDWR)
+        return -EINVAL;
+    if (sock->domain == AF_NETLINK)
+        return -EOPNOTSUPP;
+    if (sock->type != SOCK_STREAM)
+        return um_dgram_shutdown(call, how);
+    if (sock->state == UM_LISTENING)
+        return shutdown_listener(call, how);
+    if (sock->state != UM_CONNECTED)
+        return -ENOTCONN;
+    sock->shut_read |= how != SHUT_WR;
+    sock->shut_write |= how != SHUT_RD;
+    return UM_CONTINUE;
+}
+
+/* ---- ioctl ---- */
+
+/* Ask Python about cards. */
+static um_verdict ask_about_cards(struct um_call *call)
+{
+    enum { IFREQ = 40, IFCONF = 16 };
+    uint32_t request = (uint32_t)call->args[1];
+    struct um_event event = {
+        .kind = UM_EVENT_IOCTL,
+        .request = request,
+        .arg = call->args[2],
+        .stack = (uint32_t)um_stack_of(call)->number,
+        .cookie = call->sock ? call->sock->cookie : 0,
+        .len = request == SIOCGIFCONF ? IFCONF : IFREQ,
+    };
+    event.data = malloc(event.len);
+    if (!event.data)
+        return -ENOMEM;
+    int rc = um_read(call, call->args[2], event.data, event.len);
+    if (rc < 0) {
+        free(event.data);
+        return rc;
+    }
+    return um_ask_python(call, &event);
+}
+
+static um_verdict write_int(struct um_call *call, int value)
+{
+    int rc = um_write(call, call->args[2], &value, sizeof value);
+    return rc < 0 ? rc : 0;
+}
+
+/* Bytes that were sent but not taken yet. */
+static um_verdict output_queue(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    if (sock->state == UM_LISTENING)
+        return -EINVAL;
+    /* A surrogate counts in the kernel's memory, not in bytes; data in it is
+     * as good as delivered, for its reader is us or the peer itself. */
+    return write_int(call, 0);
+}
+
+um_verdict um_handle_ioctl(struct um_call *call)
+{
+    uint32_t request = (uint32_t)call->args[1];
+    int rc = um_identify(call);
+    if (rc < 0)
+        return rc;
+    bool queue = request == FIONREAD || request == TIOCOUTQ;
+    if (rc == 0 && (queue || um_stack_of(call)->kind == UM_STACK_NATIVE ||
+                    um_domain_of(call->fd) < 0))
+        return UM_CONTINUE;
+    if (request == FIONREAD) {
+        if (call->sock->type != SOCK_STREAM &&
+            call->sock->domain != AF_NETLINK)
+            return write_int(call, um_dgram_next_size(call->sock));
+        return UM_CONTINUE;
+    }
+    if (request == TIOCOUTQ)
+        return output_queue(call);
+    /* 0x8901 to 0x8907: owner, urgent mark, time stamps: the surrogate's. */
+    if (request >= FIOSETOWN && request <= SIOCGSTAMPNS_OLD)
+        return UM_CONTINUE;
+    if (um_stack_of(call)->kind == UM_STACK_NULL)
+        return -ENODEV;
+    return ask_about_cards(call);
+}
+
+/* ---- prctl ---- */
+
+um_verdict um_handle_prctl(struct um_call *call)
+{
+    (void)call;
+    /* PR_SET_DUMPABLE 0: said to be done. A process that cannot be looked
+     * into could not be answered either. */
+    return 0;
+}

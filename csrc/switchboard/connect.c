@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * connect.c - TCP sockets: connect, by the local and by the relay road
+ *
+ * The surrogate is connected in place, on a copy of the program's descriptor,
+ * at the moment when the connection stands:
+ *  - local: straight to the listener's surrogate. Nothing is pumped.
+ *  - relay: to us; our end and a host socket go to the pump.
+ * Until then a blocking caller is parked and its surrogate untouched: a
+ * refused connect leaves it fresh, as TCP does. A non-blocking caller must see
+ * a socket that is connecting, a state that unix sockets lack. It is made so:
+ * the surrogate is connected to us and its send buffer filled with junk, so
+ * that poll says nothing and read and write EAGAIN. On success the junk is
+ * taken out, and the program sees EPOLLOUT. On failure our end is closed with
+ * the junk unread, and the program sees IN|OUT|ERR|HUP|RDHUP: bit for bit what
+ * a refused TCP socket shows (SO_ERROR is ours). Such a surrogate is used up:
+ * the next connect replaces it, the only place where a descriptor is replaced.
+ *
+ * A full backlog makes the caller wait in the same two ways (a SYN that is
+ * not answered); a non-blocking one can no longer be joined, so it is pumped.
+ *
+ * Rejected: ADDFD with SETFD for every connect. It loses epoll registrations,
+ * dup()s and forked copies of the descriptor.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+enum {
+    SYN_TIMEOUT_MS = 127000, /* tcp(7), tcp_syn_retries = 6 */
+    TICK_MS = 1000,
+    MAX_JUNK = 64
+};
+
+int um_attach(struct um_switchboard *sb, int program)
+{
+    int rc = um_connect_to(program, sb->relay_path_fd);
+    if (rc < 0)
+        return rc;
+    int end = accept4(sb->relay_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    return end < 0 ? -errno : end;
+}
+
+/* ---- the connecting state ---- */
+
+/* Make the program's socket, joined to us, look like one that connects.
+ * Return: the number of junk bytes in our end. */
+static int stuff(int program)
+{
+    int size = 1, junk = 0;
+    setsockopt(program, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    while (junk < MAX_JUNK &&
+           send(program, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
+        junk++;
+    return junk;
+}
+
+static void unstuff(int program, int end, int junk)
+{
+    char buf[MAX_JUNK];
+    while (junk > 0) {
+        ssize_t n = recv(end, buf, (size_t)junk, MSG_DONTWAIT);
+        if (n <= 0)
+            break;
+        junk -= (int)n;
+    }
+    um_kick_writers(program);
+}
+
+/* The surrogate of a refused non-blocking connect. */
+static void used_up(struct um_sock *sock, int program, int end, int junk,
+                    int error)
+{
+    if (!junk)
+        (void)!send(program, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    close(end);
+    sock->state = UM_FAILED;
+    sock->error = error;
+    sock->unread_result = true;
+    um_port_release(sock);
+}
+
+/* The connect that is in hand cannot succeed. */
+static um_verdict refuse(struct um_call *call, int error)
+{
+    struct um_sock *sock = call->sock;
+    if (!sock->addr_bound)
+        um_port_release(sock);
+    if (!um_call_nonblocking(call, 0))
+        return -error;
+    int end = um_attach(call->sb, call->fd);
+    if (end < 0)
+        return -error;
+    used_up(sock, call->fd, end, 0, error);
+    return -EINPROGRESS;
+}
+
+/* ---- dials ---- */
+
+static void undo_result(struct um_call *call)
+{
+    struct um_sock *sock = call->undo_arg;
+    sock->unread_result = true;
+}
+
+static um_verdict connect_result(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    if (sock->state == UM_CONNECTING) /* its time (SO_SNDTIMEO) is over */
+        return um_call_expired(call)
+                   ? -EINPROGRESS
+                   : um_park(call, connect_result, sock);
+    if (sock->state == UM_CONNECTED) {
+        sock->unread_result = false;
+        call->undo = undo_result;
+        call->undo_arg = sock;
+        return 0;
+    }
+    int error = sock->error ? sock->error : ECONNABORTED;
+    sock->error = 0;
+    return -error;
+}
+
+static um_verdict wait_for_result(struct um_call *call)
+{
+    um_call_deadline(call, call->sock, SO_SNDTIMEO);
+    if (um_call_expired(call))
+        return -EINPROGRESS;
+    return um_park(call, connect_result, call->sock);
+}
+
+static void free_dial(struct um_dial *dial)
+{
+    struct um_switchboard *sb = dial->sb;
+    um_list_remove(&dial->waiting);
+    um_list_remove(&dial->all);
+    if (dial->watch.fn)
+        um_watch_remove(sb, &dial->watch);
+    if (dial->program >= 0)
+        close(dial->program);
+    if (dial->end >= 0)
+        close(dial->end);
+    if (dial->host >= 0)
+        close(dial->host);
+    if (dial->sock)
+        dial->sock->dial = NULL;
+    um_later_free(sb, dial);
+}
+
+static struct um_dial *new_dial(struct um_switchboard *sb)
+{
+    struct um_dial *dial = calloc(1, sizeof *dial);
+    if (!dial)
+        return NULL;
+    dial->sb = sb;
+    dial->program = dial->end = dial->host = -1;
+    um_list_init(&dial->waiting);
+    um_list_init(&dial->all);
+    return dial;
+}
+
+void um_dial_fail(struct um_dial *dial, int error)
+{
+    struct um_sock *sock = dial->sock;
+    struct um_switchboard *sb = dial->sb;
+    if (sock && error) {
+        if (dial->end >= 0) {
+            used_up(sock, dial->program, dial->end, dial->junk, error);
+            dial->end = -1;
+        } else {
+            sock->state = UM_FRESH;
+            sock->error = error;
+            if (!sock->addr_bound)
+                um_port_release(sock);
+        }
+        um_wake(sb, sock, true);
+    } else if (!sock && dial->host >= 0) {
+        struct linger reset = {1, 0};
+        setsockopt(dial->host, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
+    free_dial(dial);
+}
+
+/* The connection stands. In place, or what was made so long ago. */
+static void established(struct um_dial *dial)
+{
+    struct um_sock *sock = dial->sock;
+    sock->state = UM_CONNECTED;
+    sock->unread_result = true;
+    if (dial->end >= 0)
+        unstuff(dial->program, dial->end, dial->junk);
+    um_wake(dial->sb, sock, true);
+}
+
+static void host_connected(struct um_dial *dial)
+{
+    struct um_switchboard *sb = dial->sb;
+    struct um_sock *sock = dial->sock;
+    if (dial->end < 0) {
+        int end = um_attach(sb, dial->program);
+        if (end < 0) {
+            um_dial_fail(dial, -end);
+            return;
+        }
+        um_kick_writers(dial->program);
+        established(dial);
+        dial->end = end;
+    } else {
+        established(dial);
+    }
+    um_watch_remove(sb, &dial->watch);
+    dial->watch.fn = NULL;
+    um_relay_start(sb, dial->end, dial->host, sock, dial->tid,
+                   dial->program_fd);
+    dial->end = dial->host = -1;
+    free_dial(dial);
+}
+
+static void host_ready(struct um_switchboard *sb, struct um_watch *watch,
+                       uint32_t events)
+{
+    (void)sb;
+    (void)events;
+    struct um_dial *dial = UM_CONTAINER(watch, struct um_dial, watch);
+    int error = 0;
+    socklen_t len = sizeof error;
+    getsockopt(dial->host, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error)
+        um_dial_fail(dial, error);
+    else
+        host_connected(dial);
+}
+
+/* The caller of a connect that cannot be answered yet. Takes host. */
+static um_verdict dial_start(struct um_call *call, int host,
+                             struct um_sock *listener,
+                             const struct um_name *local,
+                             const struct um_name *peer)
+{
+    struct um_sock *sock = call->sock;
+    struct um_dial *dial = new_dial(call->sb);
+    if (!dial) {
+        if (host >= 0)
+            close(host);
+        return -ENOMEM;
+    }
+    dial->host = host;
+    dial->tid = call->tid;
+    dial->program_fd = (int)call->args[0];
+    dial->program = fcntl(call->fd, F_DUPFD_CLOEXEC, 0);
+    int rc = dial->program < 0 ? -errno : 0;
+    bool nonblocking = um_call_nonblocking(call, 0);
+    if (rc == 0 && nonblocking) {
+        dial->end = um_attach(call->sb, call->fd);
+        if (dial->end < 0)
+            rc = dial->end;
+        else
+            dial->junk = stuff(call->fd);
+    }
+    if (rc == 0 && host >= 0) {
+        rc = um_watch_add(call->sb, &dial->watch, host, EPOLLOUT);
+        dial->watch.fn = host_ready;
+    }
+    if (rc < 0) {
+        free_dial(dial);
+        return rc;
+    }
+    if (listener) {
+        dial->listener = listener;
+        dial->local = *local;
+        dial->peer = *peer;
+        dial->deadline_ms = um_now_ms() + SYN_TIMEOUT_MS;
+        um_list_append(&listener->listen->dials, &dial->waiting);
+        um_list_append(&call->sb->dials, &dial->all);
+    }
+    dial->sock = sock;
+    sock->dial = dial;
+    sock->state = UM_CONNECTING;
+    return nonblocking ? -EINPROGRESS : wait_for_result(call);
+}
+
+/* ---- dials that wait for room in a backlog ---- */
+
+/* Try again to get into the listener's queue. Return: false if it is full. */
+static bool enter(struct um_dial *dial)
+{
+    struct um_switchboard *sb = dial->sb;
+    bool in_place = dial->sock && dial->end < 0;
+    int fd = in_place ? dial->program : um_stream_open(SOCK_NONBLOCK);
+    if (fd < 0) {
+        um_dial_fail(dial, -fd);
+        return true;
+    }
+    struct um_conn *conn = in_place ? NULL : um_conn_create();
+    int rc = !in_place && !conn ? -ENOMEM
+                                : um_offer(sb, dial->listener, fd,
+                                           &dial->local, &dial->peer,
+                                           dial->sock ? NULL : conn);
+    if (rc < 0) {
+        um_conn_destroy(conn);
+        if (!in_place)
+            close(fd);
+        /* -ECONNREFUSED: the listener is gone, and the dial with it */
+        if (rc != -EAGAIN && rc != -ECONNREFUSED)
+            um_dial_fail(dial, -rc);
+        return rc != -EAGAIN;
+    }
+    if (dial->sock) {
+        if (in_place)
+            um_kick_writers(dial->program);
+        established(dial);
+    }
+    if (conn) {
+        /* A non-blocking caller's end, or a forwarded host socket. */
+        conn->surrogate.fd = dial->sock ? dial->end : fd;
+        conn->host.fd = dial->sock ? fd : dial->host;
+        conn->sock = dial->sock;
+        if (dial->sock) {
+            conn->holder = &dial->sock->conn;
+            dial->sock->conn = conn;
+            dial->sock->reports_end = true;
+            conn->cookie = dial->sock->cookie;
+        }
+        conn->tid = dial->tid;
+        conn->program_fd = dial->sock ? dial->program_fd : -1;
+        dial->end = dial->host = -1;
+        um_pump_add(sb->pump, conn);
+    }
+    free_dial(dial);
+    return true;
+}
+
+void um_dials_room(struct um_switchboard *sb, struct um_sock *listener)
+{
+    (void)sb;
+    struct um_listen *l = listener->listen;
+    while (l && !um_list_empty(&l->dials) &&
+           enter(UM_CONTAINER(l->dials.next, struct um_dial, waiting)))
+        l = listener->listen;
+}
+
+void um_dial_forward(struct um_switchboard *sb, struct um_sock *listener,
+                     int host, const struct um_name *local,
+                     const struct um_name *peer)
+{
+    struct um_dial *dial = new_dial(sb);
+    if (!dial) {
+        close(host);
+        return;
+    }
+    dial->host = host;
+    dial->listener = listener;
+    dial->local = *local;
+    dial->peer = *peer;
+    dial->program_fd = -1;
+    dial->deadline_ms = um_now_ms() + SYN_TIMEOUT_MS;
+    um_list_append(&listener->listen->dials, &dial->waiting);
+    um_list_append(&sb->dials, &dial->all);
+}
+
+void um_dials_tick(struct um_switchboard *sb)
+{
+    if (um_list_empty(&sb->dials))
+        return;
+    int64_t now = um_now_ms();
+    if (now < sb->next_dial_tick_ms)
+        return;
+    sb->next_dial_tick_ms = now + TICK_MS;
+    struct um_list *l = sb->dials.next;
+    while (l != &sb->dials) {
+        struct um_dial *dial = UM_CONTAINER(l, struct um_dial, all);
+        l = l->next;
+        if (now >= dial->deadline_ms) {
+            um_dial_fail(dial, ETIMEDOUT);
+        } else if (!um_sock_alive(sb, dial->listener)) {
+            um_sock_destroy(sb, dial->listener);
+            l = sb->dials.next; /* it took its other dials along */
+        }
+    }
+}
+
+/* ---- connect ---- */
+
+/* Give a used-up surrogate's descriptor a fresh one. Return: 0 or errno. */
+static int replace_surrogate(struct um_call *call)
+{
+    struct um_switchboard *sb = call->sb;
+    struct um_sock *old = call->sock;
+    int flags = fcntl(call->fd, F_GETFL);
+    int fd = um_stream_open(flags & O_NONBLOCK ? SOCK_NONBLOCK : 0);
+    if (fd < 0)
+        return fd;
+    struct um_sock *sock = um_sock_create(sb, old->stack, fd, old->domain,
+                                          SOCK_STREAM, old->protocol);
+    int rc = sock ? um_replace_fd(call, fd, (int)call->args[0]) : -ENOMEM;
+    if (rc < 0) {
+        if (sock)
+            um_sock_destroy(sb, sock);
+        close(fd);
+        return rc;
+    }
+    sock->options = old->options;
+    old->options = NULL;
+    sock->v6only = old->v6only;
+    sock->reuseaddr = old->reuseaddr;
+    sock->reuseport = old->reuseport;
+    close(call->fd);
+    call->fd = fd;
+    call->sock = sock;
+    return 0;
+}
+
+/* Tell the caller that its connection stands. */
+static um_verdict stands(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    um_kick_writers(call->fd);
+    sock->state = UM_CONNECTED;
+    sock->unread_result = um_call_nonblocking(call, 0);
+    if (sock->unread_result)
+        return -EINPROGRESS;
+    call->undo = undo_result;
+    call->undo_arg = sock;
+    return 0;
+}
+
+static um_verdict connect_local(struct um_call *call, const struct um_name *to)
+{
+    struct um_sock *sock = call->sock;
+    for (;;) {
+        struct um_sock *listener =
+            um_port_find(sock->stack, IPPROTO_TCP, to, &sock->local);
+        if (!listener)
+            return refuse(call, ECONNREFUSED);
+        int rc = um_offer(call->sb, listener, call->fd, to, &sock->local,
+                          NULL);
+        if (rc == 0)
+            return stands(call);
+        if (rc == -EAGAIN)
+            return dial_start(call, -1, listener, to, &sock->local);
+        if (rc != -ECONNREFUSED)
+            return rc;
+    }
+}
+
+static um_verdict connect_relayed(struct um_call *call,
+                                  const struct um_name *host_name)
+{
+    struct um_sock *sock = call->sock;
+    bool done;
+    int host = um_host_connect(sock, host_name, &done);
+    if (host == -ECONNREFUSED || host == -ECONNRESET || host == -ETIMEDOUT)
+        return refuse(call, -host);
+    if (host < 0) {
+        if (!sock->addr_bound)
+            um_port_release(sock);
+        return host;
+    }
+    if (!done)
+        return dial_start(call, host, NULL, NULL, NULL);
+    int end = um_attach(call->sb, call->fd);
+    if (end < 0) {
+        close(host);
+        return end;
+    }
+    if (!um_relay_start(call->sb, end, host, sock, call->tid,
+                        (int)call->args[0]))
+        return -ENOMEM;
+    return stands(call);
+}
+
+/* What a socket that is not fresh says. Return: 1 if it may connect. */
+static um_verdict connect_state(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    bool first = sock->unread_result;
+    int error = sock->error;
+    switch (sock->state) {
+    case UM_FRESH:
+        return 1;
+    case UM_CONNECTED:
+        sock->unread_result = false;
+        return first ? 0 : -EISCONN;
+    case UM_CONNECTING:
+        if (um_call_nonblocking(call, 0))
+            return -EALREADY;
+        return wait_for_result(call);
+    case UM_FAILED:
+        if (first) {
+            sock->unread_result = false;
+            sock->error = 0;
+            return error ? -error : -ECONNABORTED;
+        }
+        break;
+    case UM_LISTENING:
+        return -EISCONN;
+    case UM_CLOSED:
+        break;
+    }
+    int rc = replace_surrogate(call);
+    return rc < 0 ? rc : 1;
+}
+
+um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
+{
+    um_verdict verdict = connect_state(call);
+    if (verdict != 1)
+        return verdict;
+    struct um_sock *sock = call->sock;
+    struct um_name to;
+    uint8_t source[16];
+    if (sock->v6only && um_addr_is_v4(name->addr))
+        return -ENETUNREACH;
+    int road = um_stack_route(sock->stack, IPPROTO_TCP, name, &to, source);
+    if (road < 0)
+        return road;
+    if (road == UM_ROAD_UNREACHABLE)
+        return -EHOSTUNREACH;
+    if (sock->addr_bound &&
+        um_addr_is_v4(sock->local.addr) != um_addr_is_v4(to.addr) )
+        return -ENETUNREACH;
+    if (!sock->bind) {
+        struct um_name from = {.port = 0};
+        memcpy(from.addr, source, 16);
+        int rc = um_port_take(sock, &from);
+        if (rc < 0)
+            return rc == -EADDRINUSE ? -EADDRNOTAVAIL : rc;
+    } else if (!sock->addr_bound) {
+        memcpy(sock->local.addr, source, 16);
+    }
+    sock->peer = *name;
+    if (um_addr_is_any(name->addr))
+        memcpy(sock->peer.addr, to.addr, 16);
+    if (road == UM_ROAD_REFUSED)
+        return refuse(call, ECONNREFUSED);
+    return road == UM_ROAD_LOCAL ? connect_local(call, &to)
+                                 : connect_relayed(call, &to);
+}
+
+um_verdict um_stream_disconnect(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    if (sock->state == UM_FRESH) {
+        um_port_release(sock);
+        sock->addr_bound = false;
+        return 0;
+    }
+    int rc = replace_surrogate(call);
+    return rc < 0 ? rc : 0;
+}

@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * dgram.c - the surrogate of a datagram socket, and its queue
+ *
+ * The program holds one end of a SEQPACKET pair from socket() on, we hold the
+ * other. Datagrams for the program are sent into the pair, so poll, read,
+ * recv and recvmmsg see them without us; what the program sends without an
+ * address comes out at our end. SEQPACKET and not DGRAM, because a DGRAM pair
+ * does not tell when the program has closed its last copy; this one gives HUP.
+ *
+ * The trap is the address of the sender. A program may mix recv(), which is
+ * never stopped, with recvfrom(), which is, so a queue of addresses beside the
+ * pair gets out of step. It is brought back in step by SIOCOUTQ on our end:
+ * the sum of what the kernel charges for the datagrams that the program has
+ * not taken yet. The charge is a function of the length (768 for 0 to 128
+ * bytes, 2304 for 1472, ... on x86-64), measured once per length on a pair
+ * that nobody else reads. Entries are dropped from the front until the sum
+ * agrees; the front one then belongs to the datagram that comes next. What
+ * this cannot tell apart: two threads that receive from one socket at the very
+ * same time, one of them by recv().
+ *
+ * An error that comes later (ECONNREFUSED of a connected socket) is kept in
+ * sock->error, and a token, an empty datagram, is queued so that poll wakes.
+ * A stopped receive that meets the token fails with the error; recv() sees 0
+ * bytes instead.
+ *
+ * A datagram that was taken for a call which a signal then abandoned goes back
+ * to the front: it is sent again, and so are all that wait, in order.
+ *
+ * Our end is never shut down, and a datagram that does not fit is dropped, as
+ * UDP does. See surrogate.md's findings in docs/design.md.
+ */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "dgram.h"
+
+/* Room for a burst: the kernel's default holds 92 datagrams of 1200 bytes. */
+enum { SURROGATE_BUFFER = 4 << 20, QUEUE_FIRST_ROOM = 16 };
+
+/* How much of a program's output is sent on before others get their turn. */
+enum { DRAIN_BATCH = 128 };
+
+/* ---- what all share ---- */
+
+static void dgrams_free(struct um_dgrams *dgrams)
+{
+    for (int i = 0; i < 2; i++)
+        if (dgrams->gauge[i] >= 0)
+            close(dgrams->gauge[i]);
+    free(dgrams->charges);
+    free(dgrams);
+}
+
+struct um_dgrams *um_dgrams_of(struct um_switchboard *sb)
+{
+    if (sb->dgrams)
+        return sb->dgrams;
+    struct um_dgrams *dgrams = calloc(1, sizeof *dgrams);
+    if (!dgrams)
+        return NULL;
+    um_list_init(&dgrams->raws);
+    um_list_init(&dgrams->netlinks);
+    um_list_init(&dgrams->forwards);
+    dgrams->charges = calloc(UM_DGRAM_MAX + 1, sizeof *dgrams->charges);
+    int rc = um_dgram_pair(SOCK_CLOEXEC | SOCK_NONBLOCK, &dgrams->gauge[1]);
+    dgrams->gauge[0] = rc;
+    if (rc < 0 || !dgrams->charges) {
+        if (rc < 0)
+            dgrams->gauge[1] = -1;
+        dgrams_free(dgrams);
+        return NULL;
+    }
+    sb->dgrams = dgrams;
+    return dgrams;
+}
+
+void um_dgrams_destroy(struct um_switchboard *sb)
+{
+    if (!sb->dgrams)
+        return;
+    um_forwards_destroy(sb, sb->dgrams);
+    dgrams_free(sb->dgrams);
+    sb->dgrams = NULL;
+}
+
+/* What the kernel accounts for a datagram of len bytes. */
+static uint32_t charge_of(struct um_dgrams *dgrams, const void *data,
+                          size_t len)
+{
+    if (!dgrams->charges[len]) {
+        int charge = 0;
+        char sink;
+        if (send(dgrams->gauge[1], data, len, MSG_DONTWAIT) < 0)
+            return 0;
+        if (ioctl(dgrams->gauge[1], SIOCOUTQ, &charge) < 0)
+            charge = 0;
+        (void)recv(dgrams->gauge[0], &sink, sizeof sink, MSG_DONTWAIT);
+        dgrams->charges[len] = (uint32_t)charge;
+    }
+    return dgrams->charges[len];
+}
+
+/* ---- the queue of arrivals ---- */
+
+static struct um_arrival *front(struct um_dgram *dgram)
+{
+    return &dgram->queue[dgram->head];
+}
+
+static void pop(struct um_dgram *dgram)
+{
+    dgram->charged -= front(dgram)->charge;
+    dgram->head = (dgram->head + 1) & (dgram->room - 1);
+    dgram->count--;
+}
+
+static bool grow(struct um_dgram *dgram)
+{
+    uint32_t room = dgram->room ? 2 * dgram->room : QUEUE_FIRST_ROOM;
+    struct um_arrival *queue = calloc(room, sizeof *queue);
+    if (!queue)
+        return false;
+    for (uint32_t i = 0; i < dgram->count; i++)
+        queue[i] = dgram->queue[(dgram->head + i) & (dgram->room - 1)];
+    free(dgram->queue);
+    dgram->queue = queue;
+    dgram->room = room;
+    dgram->head = 0;
+    return true;
+}
+
+/* Forget what the program has taken by itself. A token that is gone has done
+ * its work: the program saw something. */
+static void settle(struct um_dgram *dgram)
+{
+    int left = 0;
+    if (!dgram->count || ioctl(dgram->watch.fd, SIOCOUTQ, &left) < 0)
+        return;
+    while (dgram->count && dgram->charged > (uint64_t)left) {
+        if (front(dgram)->is_token)
+            dgram->sock->error = 0;
+        pop(dgram);
+    }
+}
+
+/* Make sure that one more entry fits. */
+static bool make_room(struct um_dgram *dgram)
+{
+    if (dgram->count < dgram->room)
+        return true;
+    settle(dgram);
+    return dgram->count < dgram->room / 2 || grow(dgram);
+}
+
+static void push(struct um_dgram *dgram, const struct um_arrival *arrival)
+{
+    uint32_t at = (dgram->head + dgram->count++) & (dgram->room - 1);
+    dgram->queue[at] = *arrival;
+    dgram->charged += arrival->charge;
+}
+
+bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
+                  struct um_arrival *arrival, const void *data)
+{
+    struct um_dgram *dgram = sock->dgram;
+    struct um_dgrams *dgrams = um_dgrams_of(sb);
+    if (!dgrams || arrival->len > UM_DGRAM_MAX || !make_room(dgram))
+        return false;
+    arrival->charge = charge_of(dgrams, data, arrival->len);
+    if (send(dgram->watch.fd, data, arrival->len, MSG_DONTWAIT | MSG_NOSIGNAL) <
+        0)
+        return false;
+    clock_gettime(CLOCK_REALTIME, &arrival->when);
+    push(dgram, arrival);
+    return true;
+}
+
+void um_dgram_deliver(struct um_switchboard *sb, struct um_sock *sock,
+                      struct um_arrival *arrival, const void *data)
+{
+    if (um_dgram_put(sb, sock, arrival, data))
+        um_wake(sb, sock, false);
+}
+
+void um_dgram_fail(struct um_switchboard *sb, struct um_sock *sock, int error)
+{
+    if (sock->error) {
+        settle(sock->dgram);
+        if (sock->error)
+            return; /* its token waits */
+    }
+    sock->error = error;
+    struct um_arrival token = {.is_token = true};
+    um_dgram_deliver(sb, sock, &token, "");
+}
+
+uint32_t um_dgram_waiting(struct um_sock *sock)
+{
+    settle(sock->dgram);
+    return sock->dgram->count;
+}
+
+int um_dgram_next_size(struct um_sock *sock)
+{
+    return um_dgram_waiting(sock) ? (int)front(sock->dgram)->len : 0;
+}
+
+/* ---- taking for stopped receives ---- */
+
+/* Take one datagram out of the surrogate. Return: bytes or negative errno. */
+static ssize_t take_bytes(int program_fd, bool peek, void *buf)
+{
+    ssize_t n = recv(program_fd, buf, UM_DGRAM_MAX,
+                     MSG_DONTWAIT | (peek ? MSG_PEEK : 0));
+    return n < 0 ? -errno : n;
+}
+
+int um_dgram_take(struct um_sock *sock, int program_fd, bool peek,
+                  struct um_arrival *ret, void *buf)
+{
+    struct um_dgram *dgram = sock->dgram;
+    settle(dgram);
+    while (dgram->count && front(dgram)->is_token) {
+        int error = sock->error;
+        if (take_bytes(program_fd, false, buf) < 0)
+            return -EAGAIN;
+        pop(dgram);
+        sock->error = 0;
+        if (error)
+            return -error;
+    }
+    if (!dgram->count)
+        return sock->shut_read ? -ESHUTDOWN : -EAGAIN;
+    ssize_t n = take_bytes(program_fd, peek, buf);
+    if (n < 0)
+        return (int)n;
+    *ret = *front(dgram);
+    ret->len = (uint32_t)n;
+    if (!peek)
+        pop(dgram);
+    return 0;
+}
+
+void um_dgram_return(struct um_switchboard *sb, struct um_sock *sock,
+                     int program_fd, struct um_arrival *arrival,
+                     const void *data)
+{
+    struct um_dgram *dgram = sock->dgram;
+    struct timespec when = arrival->when;
+    settle(dgram);
+    if (!um_dgram_put(sb, sock, arrival, data))
+        return;
+    uint32_t older = dgram->count - 1;
+    dgram->queue[(dgram->head + older) & (dgram->room - 1)].when = when;
+    void *buf = older ? malloc(UM_DGRAM_MAX) : NULL;
+    /* One by one from the front to the back: those that wait follow. */
+    for (; buf && older; older--) {
+        ssize_t n = take_bytes(program_fd, false, buf);
+        if (n < 0)
+            break;
+        struct um_arrival next = *front(dgram);
+        pop(dgram);
+        if (send(dgram->watch.fd, buf, (size_t)n,
+                 MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+            push(dgram, &next);
+    }
+    free(buf);
+    um_wake(sb, sock, false);
+}
+
+/* ---- what the program sends without our being asked ---- */
+
+ssize_t um_dgram_send(struct um_switchboard *sb, struct um_sock *sock,
+                      const struct um_name *dest, const struct um_how *how,
+                      const void *data, size_t len)
+{
+    if (sock->shut_write)
+        return -EPIPE;
+    if (!dest) {
+        if (sock->state != UM_CONNECTED ||
+            (!um_is_icmp(sock) && sock->peer.port == 0))
+            return -EDESTADDRREQ;
+        dest = &sock->peer;
+    }
+    if (um_is_icmp(sock))
+        return um_icmp_send(sb, sock, dest, how, data, len);
+    return um_udp_send(sb, sock, dest, how, data, len);
+}
+
+static void send_on(struct um_switchboard *sb, struct um_sock *sock, size_t len)
+{
+    if (sock->domain == AF_NETLINK) {
+        um_netlink_request(sb, sock, sb->scratch, len);
+        return;
+    }
+    struct um_how how = {0};
+    ssize_t rc = um_dgram_send(sb, sock, NULL, &how, sb->scratch, len);
+    /* Natively the call fails with EDESTADDRREQ; this one is over. */
+    if (rc < 0 && rc != -EDESTADDRREQ && rc != -EPIPE)
+        um_dgram_fail(sb, sock, (int)-rc);
+}
+
+void um_dgram_drain(struct um_switchboard *sb, struct um_sock *sock)
+{
+    int end = sock->dgram->watch.fd;
+    for (int i = 0; i < DRAIN_BATCH; i++) {
+        ssize_t n = recv(end, sb->scratch, UM_SCRATCH, MSG_DONTWAIT);
+        if (n < 0)
+            return;
+        int more = 0;
+        /* 0 bytes: an empty datagram, or the end if nothing follows. */
+        if (n == 0 && sock->shut_write &&
+            (ioctl(end, FIONREAD, &more) < 0 || more == 0))
+            return;
+        send_on(sb, sock, (size_t)n);
+    }
+}
+
+/* Whatever the program sent before it closed its last copy still goes out. */
+static void closed_by_program(struct um_switchboard *sb, struct um_sock *sock)
+{
+    int left = 1;
+    while (left > 0) {
+        ssize_t n =
+            recv(sock->dgram->watch.fd, sb->scratch, UM_SCRATCH, MSG_DONTWAIT);
+        if (n < 0 && errno != ECONNRESET)
+            break;
+        if (n > 0)
+            send_on(sb, sock, (size_t)n);
+        if (ioctl(sock->dgram->watch.fd, FIONREAD, &left) < 0)
+            break;
+    }
+    um_sock_destroy(sb, sock);
+}
+
+static void surrogate_ready(struct um_switchboard *sb, struct um_watch *watch,
+                            uint32_t events)
+{
+    struct um_sock *sock = UM_CONTAINER(watch, struct um_dgram, watch)->sock;
+    if (events & EPOLLHUP)
+        closed_by_program(sb, sock);
+    else
+        um_dgram_drain(sb, sock);
+}
+
+/* ---- birth and end ---- */
+
+int um_dgram_pair(int flags, int *end)
+{
+    int ends[2];
+    int size = SURROGATE_BUFFER;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0, ends) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++)
+        setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    *end = ends[1];
+    return ends[0];
+}
+
+int um_dgram_open(struct um_switchboard *sb, struct um_sock *sock, int end)
+{
+    struct um_dgrams *dgrams = um_dgrams_of(sb);
+    struct um_dgram *dgram = dgrams ? calloc(1, sizeof *dgram) : NULL;
+    if (!dgram) {
+        close(end);
+        return -ENOMEM;
+    }
+    dgram->sock = sock;
+    dgram->host[0].watch.fd = dgram->host[1].watch.fd = -1;
+    dgram->watch.fn = surrogate_ready;
+    um_list_init(&dgram->raws);
+    int rc = um_watch_add(sb, &dgram->watch, end, EPOLLIN);
+    if (rc < 0) {
+        close(end);
+        free(dgram);
+        return rc;
+    }
+    if (sock->type == SOCK_RAW && sock->domain != AF_NETLINK)
+        um_list_append(&dgrams->raws, &dgram->raws);
+    sock->dgram = dgram;
+    sock->reports_end = true;
+    return 0;
+}
+
+void um_dgram_destroy(struct um_switchboard *sb, struct um_sock *sock)
+{
+    struct um_dgram *dgram = sock->dgram;
+    if (!dgram)
+        return;
+    sock->dgram = NULL;
+    um_host_sides_close(sb, dgram);
+    um_watch_remove(sb, &dgram->watch);
+    close(dgram->watch.fd);
+    um_list_remove(&dgram->raws);
+    free(dgram->queue);
+    free(dgram->known);
+    um_later_free(sb, dgram);
+}
+
+/* ---- names ---- */
+
+/* The family that a socket's own address ties it to; 0 for none. */
+static int family_of(const struct um_sock *sock)
+{
+    if (sock->domain == AF_INET)
+        return AF_INET;
+    if (sock->v6only)
+        return AF_INET6;
+    if (um_addr_equal(sock->local.addr, um_any6))
+        return 0;
+    return um_addr_is_v4(sock->local.addr) ? AF_INET : AF_INET6;
+}
+
+int um_dgram_check_dest(const struct um_sock *sock, struct um_name *dest)
+{
+    int family = um_addr_is_v4(dest->addr) ? AF_INET : AF_INET6;
+    int tied = family_of(sock);
+    if (tied && tied != family)
+        return -ENETUNREACH;
+    if (um_addr_is_any(dest->addr))
+        memcpy(dest->addr, family == AF_INET ? um_loopback4 : um_loopback6, 16);
+    if (um_stack_broadcasts(sock->stack, dest->addr) &&
+        !um_option_int(sock, SOL_SOCKET, SO_BROADCAST, 0))
+        return -EACCES;
+    return 0;
+}
+
+/* A raw socket has a name but no port that others could not have. */
+static int take_name(struct um_sock *sock, const struct um_name *name)
+{
+    if (sock->type != SOCK_RAW)
+        return um_port_take(sock, name);
+    sock->local = *name;
+    sock->local.port = 0;
+    return 0;
+}
+
+int um_dgram_autobind(struct um_sock *sock)
+{
+    if (sock->bind || sock->type == SOCK_RAW)
+        return 0;
+    struct um_name name = sock->local;
+    name.port = 0;
+    int rc = take_name(sock, &name);
+    if (rc == 0)
+        sock->dgram->auto_port = true;
+    return rc == -EADDRINUSE ? -EAGAIN : rc;
+}
+
+static bool may_bind(const struct um_sock *sock, const uint8_t addr[16])
+{
+    return um_addr_is_any(addr) || um_addr_is_multicast(addr) ||
+           um_stack_owns(sock->stack, addr) ||
+           um_stack_broadcasts(sock->stack, addr) ||
+           um_option_int(sock, IPPROTO_IP, IP_FREEBIND, 0);
+}
+
+um_verdict um_dgram_bind(struct um_call *call, const struct um_name *name)
+{
+    struct um_sock *sock = call->sock;
+    if (sock->bind || sock->state == UM_CONNECTED)
+        return -EINVAL;
+    if (sock->v6only && um_addr_is_v4(name->addr))
+        return -EINVAL;
+    if (!may_bind(sock, name->addr))
+        return -EADDRNOTAVAIL;
+    int rc = take_name(sock, name);
+    if (rc < 0)
+        return rc;
+    sock->addr_bound = !um_addr_is_any(name->addr);
+    sock->dgram->auto_port = name->port == 0;
+    return 0;
+}
+
+/* The wildcard that the socket had before connect() chose an address. */
+static void forget_address(struct um_sock *sock)
+{
+    if (!sock->addr_bound)
+        memcpy(sock->local.addr, sock->domain == AF_INET ? um_any4 : um_any6,
+               16);
+}
+
+um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
+{
+    struct um_sock *sock = call->sock;
+    struct um_name peer = *name, host;
+    uint8_t source[16];
+    um_dgram_drain(call->sb, sock);
+    if (sock->state == UM_CONNECTED)
+        forget_address(sock);
+    int rc = um_dgram_check_dest(sock, &peer);
+    if (rc == 0)
+        rc = um_stack_route(sock->stack, sock->protocol, &peer, &host, source);
+    if (rc >= 0)
+        rc = um_dgram_autobind(sock);
+    if (rc < 0)
+        return rc;
+    if (!sock->addr_bound)
+        memcpy(sock->local.addr, source, 16);
+    um_host_side_disconnect(sock->dgram);
+    sock->peer = peer;
+    sock->state = UM_CONNECTED;
+    return 0;
+}
+
+um_verdict um_dgram_disconnect(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    um_dgram_drain(call->sb, sock);
+    forget_address(sock);
+    um_host_side_disconnect(sock->dgram);
+    if (sock->dgram->auto_port) {
+        um_port_release(sock);
+        sock->local.port = 0;
+        sock->dgram->auto_port = false;
+    }
+    memset(&sock->peer, 0, sizeof sock->peer);
+    sock->state = UM_FRESH;
+    return 0;
+}
+
+/* Only one direction is shut down for real: our end would report HUP for both,
+ * as if the program had closed. With SHUT_RD poll and recv see it; for the
+ * other direction that is left out then, send() drops instead of EPIPE. */
+um_verdict um_dgram_shutdown(struct um_call *call, int how)
+{
+    struct um_sock *sock = call->sock;
+    bool shut = sock->shut_read || sock->shut_write;
+    if (how < SHUT_RD || how > SHUT_RDWR)
+        return -EINVAL;
+    um_dgram_drain(call->sb, sock);
+    if (!shut)
+        shutdown(call->fd, how == SHUT_WR ? SHUT_WR : SHUT_RD);
+    sock->shut_read |= how != SHUT_WR;
+    sock->shut_write |= how != SHUT_RD;
+    if (!shut && how == SHUT_WR)
+        um_watch_change(call->sb, &sock->dgram->watch, 0);
+    if (sock->shut_read)
+        um_wake(call->sb, sock, true);
+    return sock->state == UM_CONNECTED ? 0 : -ENOTCONN;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * dgram.h - what dgram.c, udp.c, icmp.c, netlink.c and messages.c share
+ */
+#ifndef UM_DGRAM_H
+#define UM_DGRAM_H
+
+#include <time.h>
+
+#include "um.h"
+
+/* The longest datagram, with an IP header in front for raw sockets. */
+#define UM_DGRAM_MAX 65535
+
+/* What goes with the bytes of a datagram that waits for a program. */
+struct um_arrival {
+    struct um_name from;
+    uint8_t to[16];
+    uint32_t len;
+    uint32_t charge; /* what the kernel accounts for it at our end */
+    bool is_token;   /* no datagram: wakes a program for sock->error */
+    uint8_t ttl, tos;
+    struct timespec when;
+};
+
+/* A destination that was sent to by a host socket. */
+struct um_known {
+    struct um_name view, host;
+    uint8_t source[16];
+};
+
+/* A socket of the host that stands for one of the view. */
+struct um_host_side {
+    struct um_watch watch; /* fd -1: not open */
+    struct um_sock *sock;
+    bool connected;
+};
+
+struct um_dgram {
+    struct um_watch watch; /* our end of the surrogate */
+    struct um_sock *sock;
+    struct um_arrival *queue; /* ring of room (a power of two) entries */
+    uint32_t head, count, room;
+    uint64_t charged;            /* sum of the charges in the queue */
+    bool auto_port;              /* we chose the port: disconnecting frees it */
+    struct um_host_side host[2]; /* IPv4, IPv6 */
+    struct um_known *known;
+    uint32_t known_count, known_next;
+    uint16_t echo_id;    /* raw ICMP: identifier last used */
+    struct um_list raws; /* in um_dgrams.raws */
+};
+
+/* What all datagram sockets of a switchboard have in common. */
+struct um_dgrams {
+    int gauge[2];      /* a pair to measure charges with */
+    uint32_t *charges; /* by length; 0: not measured yet */
+    bool ping_warned;  /* told that the host lets nobody ping */
+    struct um_list raws, netlinks, forwards;
+};
+
+/* How a datagram is to be sent, beside its destination. */
+struct um_how {
+    bool has_source;
+    uint8_t source[16];
+};
+
+/* ---- dgram.c ---- */
+
+/* Return: NULL without memory or descriptors. */
+struct um_dgrams *um_dgrams_of(struct um_switchboard *sb);
+/* Put a datagram into the program's queue without waking stopped calls.
+ * arrival: charge and when are filled in here. Return: false if dropped. */
+bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
+                  struct um_arrival *arrival, const void *data);
+/* The same and run the oldest stopped receive: sb->scratch is lost. */
+void um_dgram_deliver(struct um_switchboard *sb, struct um_sock *sock,
+                      struct um_arrival *arrival, const void *data);
+/* Set a pending error and make poll see that there is something. */
+void um_dgram_fail(struct um_switchboard *sb, struct um_sock *sock, int error);
+/* Send on what the program wrote to its end without our being asked. */
+void um_dgram_drain(struct um_switchboard *sb, struct um_sock *sock);
+/* Take (peek: copy) the next datagram. program_fd: a copy of the program's
+ * end. buf: UM_DGRAM_MAX bytes. Return: 0; -EAGAIN; -ESHUTDOWN (nothing more
+ * will come); or the pending error, which is cleared. */
+int um_dgram_take(struct um_sock *sock, int program_fd, bool peek,
+                  struct um_arrival *ret, void *buf);
+/* Put back a datagram that was taken, before those that wait. */
+void um_dgram_return(struct um_switchboard *sb, struct um_sock *sock,
+                     int program_fd, struct um_arrival *arrival,
+                     const void *data);
+/* How many datagrams wait. */
+uint32_t um_dgram_waiting(struct um_sock *sock);
+/* Give the socket a port if it has none. Return: 0 or negative errno. */
+int um_dgram_autobind(struct um_sock *sock);
+/* Can a socket of this domain and binding talk to dest? 0 or negative errno;
+ * an unspecified dest becomes the loopback. */
+int um_dgram_check_dest(const struct um_sock *sock, struct um_name *dest);
+/* One datagram of the program. dest NULL: the connected peer.
+ * Return: bytes or negative errno. sb->scratch is lost. */
+ssize_t um_dgram_send(struct um_switchboard *sb, struct um_sock *sock,
+                      const struct um_name *dest, const struct um_how *how,
+                      const void *data, size_t len);
+
+/* ---- udp.c ---- */
+
+ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
+                    const struct um_name *dest, const struct um_how *how,
+                    const void *data, size_t len);
+bool um_stack_broadcasts(const struct um_stack *stack, const uint8_t addr[16]);
+/* The host socket for IPv4 (side 0) or IPv6 (1), made when missing; fn is
+ * called when it is readable. Return: fd or negative errno. */
+int um_host_side_open(struct um_switchboard *sb, struct um_sock *sock, int side,
+                      int protocol,
+                      void (*fn)(struct um_switchboard *, struct um_watch *,
+                                 uint32_t));
+void um_host_sides_close(struct um_switchboard *sb, struct um_dgram *dgram);
+void um_host_side_disconnect(struct um_dgram *dgram);
+/* Remember where something was sent. */
+void um_known_add(struct um_dgram *dgram, const struct um_known *known);
+/* What the view calls the host's peer. Return: NULL if it was never sent
+ * to; exact tells whether the port agrees too. */
+const struct um_known *um_known_find(const struct um_dgram *dgram,
+                                     const struct um_name *host, bool *exact);
+void um_forwards_destroy(struct um_switchboard *sb, struct um_dgrams *dgrams);
+
+/* ---- icmp.c ---- */
+
+static inline bool um_is_icmp(const struct um_sock *sock)
+{
+    return sock->protocol == IPPROTO_ICMP || sock->protocol == IPPROTO_ICMPV6;
+}
+ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
+                     const struct um_name *dest, const struct um_how *how,
+                     const void *data, size_t len);
+
+/* ---- control.c ---- */
+
+/* Read the control data of a message to be sent. Return: 0 or errno. */
+int um_control_read(struct um_call *call, uint64_t address, size_t len,
+                    struct um_how *how);
+/* Write the control data that go with an arrival: at most len bytes.
+ * used: how many; flags: MSG_CTRUNC is added. Return: 0 or errno. */
+int um_control_write(struct um_call *call, uint64_t address, size_t len,
+                     const struct um_arrival *arrival, uint64_t *used,
+                     uint32_t *flags);
+
+/* ---- netlink.c ---- */
+
+/* The program wrote a request to its end without our being asked. */
+void um_netlink_request(struct um_switchboard *sb, struct um_sock *sock,
+                        const void *data, size_t len);
+
+#endif

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * filter.c - which calls are stopped, and the first process of a view
+ *
+ * The filter decides what a call may reach without us, so it is where a view
+ * can leak. Three rules follow.
+ * (1) The kernel looks at the low 32 bits of an int argument, a filter sees
+ *     the whole register: every comparison of an int is masked, or
+ *     socket(0x100000002, ...) would open a socket of the host.
+ * (2) Only x86-64 (or aarch64) calls are answered. x32 and any other
+ *     architecture get ENOSYS; an i386 program may do what it likes except
+ *     make sockets other than unix ones (socketcall's arguments lie in memory,
+ *     so its SYS_SOCKET is refused whole).
+ * (3) Calls that are always allowed, whatever their arguments, are answered
+ *     from the kernel's bitmap and cost nothing: most of them must stay so.
+ *
+ * Nothing that is stopped may run between installing the filter and the
+ * supervisor's start: only read, write, close and execve do.
+ * See seccomp(2), seccomp_unotify(2), libseccomp's seccomp_rule_add(3).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <seccomp.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "um.h"
+
+#define INT_MASK 0xffffffffULL
+#define INT_IS(arg, value)                                                     \
+    SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, INT_MASK, (scmp_datum_t)(value))
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
+/* Flags of an open for reading that may name a file that we show. */
+#define OPEN_READ_MASK                                                         \
+    ((scmp_datum_t)(O_ACCMODE | O_CREAT | O_DIRECTORY | O_PATH))
+
+/* Calls that are stopped whatever their arguments. */
+static const int always_stopped[] = {
+    SCMP_SYS(bind),        SCMP_SYS(connect),     SCMP_SYS(listen),
+    SCMP_SYS(accept),      SCMP_SYS(accept4),     SCMP_SYS(shutdown),
+    SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(setsockopt),
+    SCMP_SYS(getsockopt),  SCMP_SYS(sendmsg),     SCMP_SYS(recvmsg),
+    SCMP_SYS(sendmmsg),    SCMP_SYS(recvmmsg),
+};
+
+/* Families that a switchboard answers; unix and the kernel's crypto (no
+ * network) are the kernel's; the rest does not exist in a view. */
+static const int answered_families[] = {AF_INET, AF_INET6, AF_NETLINK,
+                                        AF_PACKET};
+enum { FAMILY_ALG = 38, FAMILIES_KNOWN = 64 };
+
+static bool answered(int family)
+{
+    for (size_t i = 0; i < sizeof answered_families / sizeof(int); i++)
+        if (answered_families[i] == family)
+            return true;
+    return false;
+}
+
+/* The rules of socket(2): refuse_only for architectures that we do not
+ * answer. */
+static int add_socket_rules(scmp_filter_ctx ctx, bool refuse_only)
+{
+    int rc = 0;
+    for (int family = 0; family < FAMILIES_KNOWN && rc == 0; family++) {
+        if (family == AF_UNIX || family == FAMILY_ALG)
+            continue;
+        uint32_t action = answered(family) && !refuse_only
+                              ? SCMP_ACT_NOTIFY
+                              : SCMP_ACT_ERRNO(EAFNOSUPPORT);
+        rc = seccomp_rule_add(ctx, action, SCMP_SYS(socket), 1,
+                              INT_IS(0, family));
+    }
+    return rc;
+}
+
+static int add_argument_rules(scmp_filter_ctx ctx)
+{
+    int rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(sendto), 1,
+                              SCMP_CMP(4, SCMP_CMP_NE, 0));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(recvfrom), 1,
+                              SCMP_CMP(4, SCMP_CMP_NE, 0));
+    static const unsigned int receive_flags[] = {MSG_TRUNC, MSG_ERRQUEUE};
+    for (size_t i = 0; i < 2 && rc == 0; i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(recvfrom), 1,
+                              SCMP_CMP(3, SCMP_CMP_MASKED_EQ, receive_flags[i],
+                                       receive_flags[i]));
+    /* SIOC* of sockets and cards, of wireless cards; the queue sizes. */
+    static const unsigned int ioctl_pages[] = {0x8900, 0x8b00};
+    for (size_t i = 0; i < 2 && rc == 0; i++)
+        rc = seccomp_rule_add(
+            ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
+            SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xffffff00ULL, ioctl_pages[i]));
+    static const unsigned int queue_sizes[] = {FIONREAD, TIOCOUTQ};
+    for (size_t i = 0; i < 2 && rc == 0; i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
+                              INT_IS(1, queue_sizes[i]));
+    /* A program that hides its memory could not be answered. */
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(prctl), 2,
+                              INT_IS(0, PR_SET_DUMPABLE), INT_IS(1, 0));
+    return rc;
+}
+
+static int add_file_rules(scmp_filter_ctx ctx)
+{
+    int rc = seccomp_rule_add(
+        ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat), 1,
+        SCMP_CMP(2, SCMP_CMP_MASKED_EQ, OPEN_READ_MASK, O_RDONLY));
+    if (rc == 0)
+        rc = seccomp_rule_add(
+            ctx, SCMP_ACT_NOTIFY, SCMP_SYS(open), 1,
+            SCMP_CMP(1, SCMP_CMP_MASKED_EQ, OPEN_READ_MASK, O_RDONLY));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat2), 0);
+    return rc;
+}
+
+static int add_name_rules(scmp_filter_ctx ctx)
+{
+    static const int calls[] = {SCMP_SYS(uname), SCMP_SYS(sethostname),
+                                SCMP_SYS(setdomainname)};
+    int rc = 0;
+    for (size_t i = 0; i < 3 && rc == 0; i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, calls[i], 0);
+    return rc;
+}
+
+/* An empty filter for one architecture. */
+static scmp_filter_ctx new_filter(void)
+{
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+    if (!ctx)
+        return NULL;
+    if (seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH,
+                         SCMP_ACT_ERRNO(ENOSYS)) != 0 ||
+        seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2) != 0) {
+        seccomp_release(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+/* What 32-bit programs may not do. Return: NULL where there are none. */
+static scmp_filter_ctx compat_filter(int *rc)
+{
+    *rc = 0;
+#ifdef __x86_64__
+    scmp_filter_ctx ctx = new_filter();
+    if (!ctx) {
+        *rc = -ENOMEM;
+        return NULL;
+    }
+    /* 359 is socket(2) of i386; by number, because libseccomp would add a
+     * rule for socketcall that it cannot express. */
+    enum { I386_SOCKETCALL_SOCKET = 1 };
+    *rc = seccomp_arch_remove(ctx, SCMP_ARCH_NATIVE);
+    if (*rc == 0)
+        *rc = seccomp_arch_add(ctx, SCMP_ARCH_X86);
+    if (*rc == 0)
+        *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT),
+                               SCMP_SYS(socketcall), 1,
+                               INT_IS(0, I386_SOCKETCALL_SOCKET));
+    if (*rc == 0)
+        *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
+                               SCMP_SYS(io_uring_setup), 0);
+    if (*rc == 0)
+        *rc = add_socket_rules(ctx, true);
+    if (*rc != 0) {
+        seccomp_release(ctx);
+        return NULL;
+    }
+    return ctx;
+#else
+    return NULL;
+#endif
+}
+
+/* Compose the filter. Return: NULL with *rc set. */
+static scmp_filter_ctx build_filter(int flags, int *rc)
+{
+    scmp_filter_ctx ctx = new_filter();
+    if (!ctx) {
+        *rc = -ENOMEM;
+        return NULL;
+    }
+    *rc = add_socket_rules(ctx, false);
+    for (size_t i = 0;
+         i < sizeof always_stopped / sizeof(int) && *rc == 0; i++)
+        *rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, always_stopped[i], 0);
+    if (*rc == 0)
+        *rc = add_argument_rules(ctx);
+    if (*rc == 0)
+        *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
+                               SCMP_SYS(io_uring_setup), 0);
+    if (*rc == 0 && (flags & UM_FILTER_FILES))
+        *rc = add_file_rules(ctx);
+    if (*rc == 0 && (flags & UM_FILTER_NAME))
+        *rc = add_name_rules(ctx);
+    scmp_filter_ctx compat = *rc == 0 ? compat_filter(rc) : NULL;
+    if (compat && *rc == 0) {
+        *rc = seccomp_merge(ctx, compat);
+        if (*rc != 0)
+            seccomp_release(compat);
+    }
+    if (*rc != 0) {
+        seccomp_release(ctx);
+        return NULL;
+    }
+    return ctx;
+}
+
+/* The filter as BPF. Return: malloced instructions, *count of them. */
+static struct sock_filter *compile_filter(int flags, unsigned short *count,
+                                          int *rc)
+{
+    scmp_filter_ctx ctx = build_filter(flags, rc);
+    if (!ctx)
+        return NULL;
+    struct sock_filter *code = NULL;
+    int fd = memfd_create("umview-filter", MFD_CLOEXEC);
+    *rc = fd < 0 ? -errno : seccomp_export_bpf(ctx, fd);
+    seccomp_release(ctx);
+    if (*rc == 0) {
+        off_t size = lseek(fd, 0, SEEK_END);
+        code = malloc((size_t)size);
+        if (!code || pread(fd, code, (size_t)size, 0) != size) {
+            free(code);
+            code = NULL;
+            *rc = -ENOMEM;
+        }
+        *count = (unsigned short)((size_t)size / sizeof *code);
+    }
+    if (fd >= 0)
+        close(fd);
+    return code;
+}
+
+/* Install the filter in the calling thread. Return: the listener, or a
+ * negative errno. */
+static int install_filter(int flags)
+{
+    int rc;
+    unsigned short count = 0;
+    struct sock_filter *code = compile_filter(flags, &count, &rc);
+    if (!code)
+        return rc;
+    struct sock_fprog program = {.len = count, .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+        rc = -errno;
+    else {
+        /* SPEC_ALLOW: before Linux 5.16 a filter slowed its whole process
+         * down by the mitigation of speculative store bypass. */
+        long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                          SECCOMP_FILTER_FLAG_NEW_LISTENER |
+                              SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+                          &program);
+        rc = fd < 0 ? -errno : (int)fd;
+    }
+    free(code);
+    return rc;
+}
+
+int um_child_exec(int sync_fd, int flags, char **argv, int *stage)
+{
+    *stage = 0;
+    int listener = install_filter(flags);
+    if (listener < 0)
+        return listener;
+    *stage = 1;
+    char go;
+    if (write(sync_fd, &listener, sizeof listener) != sizeof listener ||
+        read(sync_fd, &go, 1) != 1)
+        return -EPIPE;
+    close(listener);
+    *stage = 2;
+    fcntl(sync_fd, F_SETFD, FD_CLOEXEC);
+    execvp(argv[0], argv);
+    return -errno;
+}
+
+int um_take_fd(int pid, int fd)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0)
+        return -errno;
+    int copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+    int rc = copy < 0 ? -errno : copy;
+    close(pidfd);
+    return rc;
+}

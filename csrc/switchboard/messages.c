@@ -1,0 +1,654 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * messages.c - sendto, recvfrom, sendmsg, recvmsg, sendmmsg, recvmmsg
+ *
+ * These calls are stopped whatever they are made on, so every program that
+ * passes descriptors or credentials over a unix socket (X11, D-Bus, browsers)
+ * comes by here. Whose socket it is comes first, therefore, and what is not
+ * ours goes on in the kernel after as few calls of our own as possible.
+ *
+ * "Goes on" is safe for all that cannot send: a receive brings nothing that
+ * the descriptor did not give already. A send goes on if the socket is not of
+ * the network, or is connected and a stream: an inherited one keeps the peer
+ * that it had before the view. A socket of the host that can choose its
+ * destination by an argument is refused (EPERM).
+ *
+ * A datagram for a stopped call is taken out of the surrogate, written to the
+ * program, and goes back to the front of the queue if the call turns out to
+ * have been abandoned. For that the datagrams of one call lie in sb->scratch,
+ * each behind a struct taken, until the answer is given; recvmmsg returns what
+ * it has when no more fit.
+ *
+ * The layouts are those of 64-bit Linux; a message header is read once.
+ */
+#include <errno.h>
+#include <linux/netlink.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "dgram.h"
+
+/* struct msghdr as it lies in a program. */
+struct message {
+    uint64_t name;
+    int32_t name_len;
+    uint32_t pad1;
+    uint64_t iov;
+    uint64_t iov_count;
+    uint64_t control;
+    uint64_t control_len;
+    uint32_t flags;
+    uint32_t pad2;
+};
+
+/* struct mmsghdr. */
+struct message_slot {
+    struct message message;
+    uint32_t len;
+    uint32_t pad;
+};
+
+_Static_assert(sizeof(struct message) == 56, "struct msghdr");
+_Static_assert(sizeof(struct message_slot) == 64, "struct mmsghdr");
+
+enum {
+    SLOTS_MAX = 1024, /* UIO_MAXIOV */
+    NAME_ROOM = sizeof(struct sockaddr_storage),
+};
+
+/* A datagram that was taken for the call in hand. */
+struct taken {
+    struct um_arrival arrival;
+    uint8_t data[];
+};
+
+enum { TAKEN_ROOM = sizeof(struct taken) + UM_DGRAM_MAX };
+_Static_assert(UM_SCRATCH >= 2 * sizeof(struct taken) + UM_DGRAM_MAX, "room");
+
+static bool is_stream(const struct um_sock *sock)
+{
+    return sock->type == SOCK_STREAM;
+}
+
+/* ---- what is not ours ---- */
+
+/* A send on call->fd, which is none of our sockets. named: the call has, or
+ * may have, a destination of its own. */
+static um_verdict send_foreign(struct um_call *call, int flags, bool named)
+{
+    int domain = um_domain_of(call->fd), type = 0;
+    socklen_t len = sizeof type;
+    if (domain != AF_INET && domain != AF_INET6 && domain != AF_NETLINK &&
+        domain != AF_PACKET)
+        return UM_CONTINUE;
+    if (um_stack_of(call)->kind == UM_STACK_NATIVE)
+        return UM_CONTINUE;
+    if (getsockopt(call->fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0)
+        return -EPERM;
+    if ((flags & MSG_FASTOPEN) || (named && type != SOCK_STREAM))
+        return -EPERM;
+    return UM_CONTINUE;
+}
+
+/* Identify for a receive. Return: 1 ours; 0 the kernel's business. */
+static int identify_receiver(struct um_call *call)
+{
+    return um_identify(call) == 1;
+}
+
+/* ---- streams ---- */
+
+/* Linux signals the thread that writes to what is closed. */
+static um_verdict broken_pipe(struct um_call *call, int flags)
+{
+    if (!(flags & MSG_NOSIGNAL) && um_call_valid(call))
+        syscall(SYS_tkill, call->tid, SIGPIPE);
+    return -EPIPE;
+}
+
+/* What a send on a stream can be told without doing it. Return: 0: do it. */
+static um_verdict check_stream_send(struct um_call *call, int flags)
+{
+    switch (call->sock->state) {
+    case UM_FRESH:
+        if (flags & MSG_FASTOPEN)
+            return -EOPNOTSUPP;
+        return broken_pipe(call, flags);
+    case UM_LISTENING:
+    case UM_CLOSED:
+        return broken_pipe(call, flags);
+    case UM_CONNECTING:
+    case UM_CONNECTED:
+    case UM_FAILED:
+        break;
+    }
+    return flags & MSG_FASTOPEN ? -EISCONN : 0;
+}
+
+/* A connected stream takes the data and ignores the address. Less than all is
+ * sent if the surrogate has no room for more. */
+static um_verdict stream_sendto(struct um_call *call)
+{
+    struct um_switchboard *sb = call->sb;
+    int flags = (int)call->args[3];
+    size_t len = call->args[2] < UM_SCRATCH ? call->args[2] : UM_SCRATCH;
+    um_verdict verdict = check_stream_send(call, flags);
+    if (verdict != 0)
+        return verdict;
+    int rc = um_read(call, call->args[1], sb->scratch, len);
+    if (rc < 0)
+        return rc;
+    ssize_t n =
+        send(call->fd, sb->scratch, len, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0)
+        return n;
+    if (errno == EPIPE)
+        return broken_pipe(call, flags);
+    if (errno != EAGAIN || um_call_nonblocking(call, flags))
+        return -errno;
+    um_call_deadline(call, call->sock, SO_SNDTIMEO);
+    return um_park_until(call, um_handle_sendto, EPOLLOUT);
+}
+
+/* Does the kernel give the peer's surrogate a name? It would come out as the
+ * sender's address, where TCP gives none. */
+static bool peer_has_name(int fd)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    return getpeername(fd, (struct sockaddr *)&ss, &len) == 0 &&
+           len > sizeof(sa_family_t);
+}
+
+/* MSG_TRUNC throws data away, and a surrogate would not; else an address is
+ * wanted. Bytes that were taken cannot go back, so the kernel does what it
+ * can do right. */
+static um_verdict stream_recvfrom(struct um_call *call)
+{
+    struct um_switchboard *sb = call->sb;
+    int flags = (int)call->args[3];
+    size_t len = call->args[2] < UM_SCRATCH ? call->args[2] : UM_SCRATCH;
+    bool discard = flags & MSG_TRUNC;
+    if (call->sock->state == UM_FRESH || call->sock->state == UM_LISTENING)
+        return -ENOTCONN;
+    if (!discard && !peer_has_name(call->fd))
+        return UM_CONTINUE;
+    int how = (flags & (MSG_PEEK | MSG_OOB)) | MSG_DONTWAIT;
+    /* Looked at first, and taken only when it has been written. */
+    ssize_t n =
+        recv(call->fd, sb->scratch, len, discard ? how : how | MSG_PEEK);
+    if (n < 0) {
+        if (errno != EAGAIN || um_call_nonblocking(call, flags))
+            return -errno;
+        um_call_deadline(call, call->sock, SO_RCVTIMEO);
+        return um_park_until(call, um_handle_recvfrom, EPOLLIN | EPOLLRDHUP);
+    }
+    int rc =
+        discard ? 0 : um_write(call, call->args[1], sb->scratch, (size_t)n);
+    if (rc == 0 && call->args[4])
+        rc = um_write_name(call, call->args[4], call->args[5], NULL, 0);
+    if (rc < 0)
+        return rc;
+    if (!discard && !(flags & MSG_PEEK) && n > 0)
+        n = recv(call->fd, sb->scratch, (size_t)n, how);
+    return n < 0 ? -errno : n;
+}
+
+/* ---- sending datagrams ---- */
+
+/* The destination that a message names. Return: 1, 0 for none, or negative
+ * errno. */
+static int read_destination(struct um_call *call, const struct message *m,
+                            struct um_name *ret)
+{
+    struct sockaddr_storage ss = {0};
+    int domain = call->sock->domain;
+    if (!m->name)
+        return 0;
+    if (m->name_len < 0 || m->name_len > (int)NAME_ROOM)
+        return -EINVAL;
+    size_t len = (size_t)m->name_len;
+    int rc = um_read(call, m->name, &ss, len);
+    if (rc < 0)
+        return rc;
+    if (len < sizeof ss.ss_family)
+        return -EINVAL;
+    /* Sending to AF_UNSPEC: an IPv4 socket reads it as AF_INET, an IPv6 one
+     * as no address; and an IPv6 socket takes a sockaddr_in. */
+    if (ss.ss_family == AF_UNSPEC && domain == AF_INET)
+        ss.ss_family = AF_INET;
+    else if (ss.ss_family == AF_UNSPEC)
+        return 0;
+    if (ss.ss_family == AF_INET)
+        domain =
+            domain == AF_INET6 && um_is_icmp(call->sock) ? domain : AF_INET;
+    rc = um_name_parse(domain, &ss, len, ret);
+    return rc < 0 ? rc : 1;
+}
+
+/* Read what a message is to carry into sb->scratch. Return: bytes. */
+static ssize_t read_data(struct um_call *call, const struct message *m)
+{
+    return um_read_vector(call, m->iov, m->iov_count, call->sb->scratch,
+                          UM_SCRATCH);
+}
+
+/* Send one datagram whose bytes lie in sb->scratch. */
+static um_verdict send_datagram(struct um_call *call, const struct message *m,
+                                size_t len, int flags)
+{
+    struct um_switchboard *sb = call->sb;
+    struct um_sock *sock = call->sock;
+    struct um_name dest;
+    struct um_how how = {0};
+    if (flags & MSG_OOB)
+        return -EOPNOTSUPP;
+    int named = read_destination(call, m, &dest);
+    if (named < 0)
+        return named;
+    int rc = um_control_read(call, m->control, m->control_len, &how);
+    if (rc < 0)
+        return rc;
+    if (sock->error) {
+        rc = -sock->error;
+        sock->error = 0;
+        return rc;
+    }
+    ssize_t n =
+        um_dgram_send(sb, sock, named ? &dest : NULL, &how, sb->scratch, len);
+    return n == -EPIPE ? broken_pipe(call, flags) : n;
+}
+
+static um_verdict send_netlink(struct um_call *call, const struct message *m,
+                               size_t len)
+{
+    struct sockaddr_nl name = {0};
+    if (m->name) {
+        if (m->name_len < (int)sizeof name)
+            return -EINVAL;
+        int rc = um_read(call, m->name, &name, sizeof name);
+        if (rc < 0)
+            return rc;
+        if (name.nl_family != AF_NETLINK)
+            return -EINVAL;
+        if (name.nl_pid || name.nl_groups)
+            return -EPERM;
+    }
+    return um_netlink_send(call, call->sb->scratch, len);
+}
+
+static um_verdict send_read(struct um_call *call, const struct message *m,
+                            ssize_t len, int flags)
+{
+    if (len < 0)
+        return len;
+    if (call->sock->domain == AF_NETLINK)
+        return send_netlink(call, m, (size_t)len);
+    return send_datagram(call, m, (size_t)len, flags);
+}
+
+/* What the program sent before, without our being asked, goes first. */
+static um_verdict send_message(struct um_call *call, const struct message *m,
+                               int flags)
+{
+    um_dgram_drain(call->sb, call->sock);
+    return send_read(call, m, read_data(call, m), flags);
+}
+
+um_verdict um_handle_sendto(struct um_call *call)
+{
+    int flags = (int)call->args[3];
+    struct message m = {.name = call->args[4],
+                        .name_len = (int32_t)call->args[5]};
+    int rc = um_identify(call);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return send_foreign(call, flags, call->args[4] != 0);
+    if (is_stream(call->sock))
+        return stream_sendto(call);
+    if (call->args[2] > UM_SCRATCH)
+        return -EMSGSIZE;
+    um_dgram_drain(call->sb, call->sock);
+    rc = um_read(call, call->args[1], call->sb->scratch, call->args[2]);
+    return send_read(call, &m, rc < 0 ? rc : (ssize_t)call->args[2], flags);
+}
+
+/* The part that sendmsg and sendmmsg share: whose is it? Return: 0: a
+ * datagram socket of ours. */
+static um_verdict begin_send(struct um_call *call, int flags)
+{
+    int rc = um_identify(call);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return send_foreign(call, flags, true);
+    if (!is_stream(call->sock))
+        return 0;
+    um_verdict verdict = check_stream_send(call, flags);
+    return verdict != 0 ? verdict : UM_CONTINUE;
+}
+
+um_verdict um_handle_sendmsg(struct um_call *call)
+{
+    struct message m;
+    int flags = (int)call->args[2];
+    um_verdict verdict = begin_send(call, flags);
+    if (verdict != 0)
+        return verdict;
+    int rc = um_read(call, call->args[1], &m, sizeof m);
+    return rc < 0 ? rc : send_message(call, &m, flags);
+}
+
+um_verdict um_handle_sendmmsg(struct um_call *call)
+{
+    int flags = (int)call->args[3];
+    uint32_t count = (uint32_t)call->args[2], done = 0;
+    um_verdict verdict = begin_send(call, flags);
+    if (verdict != 0)
+        return verdict;
+    if (count > SLOTS_MAX)
+        count = SLOTS_MAX;
+    /* One netlink request at a time: its answer is waited for. */
+    if (call->sock->domain == AF_NETLINK)
+        return -EOPNOTSUPP;
+    for (; done < count; done++) {
+        struct message m;
+        uint64_t at = call->args[1] + done * sizeof(struct message_slot);
+        verdict = um_read(call, at, &m, sizeof m);
+        if (verdict == 0)
+            verdict = send_message(call, &m, flags);
+        if (verdict < 0)
+            break;
+        uint32_t len = (uint32_t)verdict;
+        verdict = um_write(call, at + offsetof(struct message_slot, len), &len,
+                           sizeof len);
+        if (verdict < 0)
+            break;
+    }
+    return done ? (um_verdict)done : verdict;
+}
+
+/* ---- receiving datagrams ---- */
+
+/* Where a call's data go and what came with them. */
+struct receipt {
+    struct message *message; /* NULL: recvfrom */
+    uint64_t address;        /* of the message in the program */
+    size_t at;               /* in scratch */
+};
+
+static struct taken *taken_at(struct um_call *call, size_t at)
+{
+    return (struct taken *)(void *)(call->sb->scratch + at);
+}
+
+static size_t taken_size(const struct taken *taken)
+{
+    size_t size = sizeof *taken + taken->arrival.len;
+    return (size + _Alignof(struct taken) - 1) & ~(_Alignof(struct taken) - 1);
+}
+
+/* The call was abandoned: give back what was taken, the last one first. */
+static void give_back(struct um_call *call)
+{
+    struct um_sock *sock = um_sock_find(call->sb, (uintptr_t)call->undo_arg);
+    if (!sock || !sock->dgram)
+        return;
+    size_t starts[SLOTS_MAX], at = 0;
+    int count = call->undo_fd;
+    for (int i = 0; i < count; i++) {
+        starts[i] = at;
+        at += taken_size(taken_at(call, at));
+    }
+    while (count-- > 0) {
+        struct taken *taken = taken_at(call, starts[count]);
+        um_dgram_return(call->sb, sock, call->fd, &taken->arrival, taken->data);
+    }
+}
+
+static void note_taken(struct um_call *call)
+{
+    if (!call->undo) {
+        call->undo = give_back;
+        /* Named by its cookie: it may end meanwhile. */
+        call->undo_arg = (void *)(uintptr_t)call->sock->cookie;
+        call->undo_fd = 0;
+    }
+    call->undo_fd++;
+}
+
+static size_t sender_name(const struct um_sock *sock,
+                          const struct um_arrival *arrival,
+                          struct sockaddr_storage *ret)
+{
+    if (sock->domain != AF_NETLINK)
+        return um_name_format(sock->domain, &arrival->from, ret);
+    memset(ret, 0, sizeof *ret);
+    ret->ss_family = AF_NETLINK;
+    return sizeof(struct sockaddr_nl);
+}
+
+/* Write the header's name, control data and flags. */
+static int write_header(struct um_call *call, const struct receipt *r,
+                        const struct um_arrival *arrival, uint32_t flags)
+{
+    const struct message *m = r->message;
+    struct sockaddr_storage ss;
+    struct {
+        uint64_t control_len;
+        uint32_t flags;
+    } tail = {.flags = flags};
+    int rc = 0;
+    if (m->name) {
+        int32_t len = (int32_t)sender_name(call->sock, arrival, &ss);
+        int32_t step = m->name_len < len ? m->name_len : len;
+        rc = um_write(call, m->name, &ss, (size_t)step);
+        if (rc == 0)
+            rc = um_write(call, r->address + offsetof(struct message, name_len),
+                          &len, sizeof len);
+    }
+    if (rc == 0)
+        rc = um_control_write(call, m->control, m->control_len, arrival,
+                              &tail.control_len, &tail.flags);
+    if (rc < 0)
+        return rc;
+    return um_write(
+        call, r->address + offsetof(struct message, control_len), &tail,
+        offsetof(struct message, pad2) - offsetof(struct message, control_len));
+}
+
+static um_verdict write_message(struct um_call *call, const struct receipt *r,
+                                const struct taken *taken, int flags)
+{
+    const struct um_arrival *arrival = &taken->arrival;
+    ssize_t n = um_write_vector(call, r->message->iov, r->message->iov_count,
+                                taken->data, arrival->len);
+    if (n < 0)
+        return n;
+    bool cut = (size_t)n < arrival->len;
+    uint32_t shown = (uint32_t)flags & MSG_CMSG_CLOEXEC;
+    int rc = write_header(call, r, arrival, cut ? shown | MSG_TRUNC : shown);
+    if (rc < 0)
+        return rc;
+    return flags & MSG_TRUNC ? (um_verdict)arrival->len : n;
+}
+
+static um_verdict write_plain(struct um_call *call, const struct taken *taken,
+                              int flags)
+{
+    struct sockaddr_storage ss;
+    size_t len = taken->arrival.len;
+    size_t step = call->args[2] < len ? call->args[2] : len;
+    int rc = um_write(call, call->args[1], taken->data, step);
+    if (rc == 0) {
+        size_t name_len = sender_name(call->sock, &taken->arrival, &ss);
+        rc = um_write_name(call, call->args[4], call->args[5], &ss, name_len);
+    }
+    if (rc < 0)
+        return rc;
+    return (um_verdict)(flags & MSG_TRUNC ? len : step);
+}
+
+/* Receive one datagram. Return: what recvmsg(2) does, -EAGAIN if none is
+ * there. */
+static um_verdict receive_one(struct um_call *call, const struct receipt *r,
+                              int flags)
+{
+    struct taken *taken = taken_at(call, r->at);
+    bool peek = flags & MSG_PEEK;
+    if (flags & MSG_ERRQUEUE)
+        return -EAGAIN; /* errors are not queued: see docs/compatibility.md */
+    int rc =
+        um_dgram_take(call->sock, call->fd, peek, &taken->arrival, taken->data);
+    if (rc == -ESHUTDOWN) {
+        taken->arrival.len = 0;
+        return 0;
+    }
+    if (rc < 0)
+        return rc;
+    if (!peek)
+        note_taken(call);
+    um_verdict verdict = r->message ? write_message(call, r, taken, flags)
+                                    : write_plain(call, taken, flags);
+    /* As Linux: what could not be written is lost. */
+    if (verdict < 0 && verdict != -ENOENT && !peek)
+        call->undo_fd--;
+    return verdict;
+}
+
+/* Nothing is there: fail or wait. */
+static um_verdict wait_for_datagram(struct um_call *call, um_handler *handler,
+                                    int flags)
+{
+    if ((flags & MSG_ERRQUEUE) || um_call_nonblocking(call, flags))
+        return -EAGAIN;
+    um_call_deadline(call, call->sock, SO_RCVTIMEO);
+    return um_park(call, handler, call->sock);
+}
+
+um_verdict um_handle_recvfrom(struct um_call *call)
+{
+    int flags = (int)call->args[3];
+    struct receipt r = {0};
+    if (!identify_receiver(call))
+        return UM_CONTINUE;
+    if (is_stream(call->sock))
+        return flags & MSG_ERRQUEUE ? -EAGAIN : stream_recvfrom(call);
+    um_verdict verdict = receive_one(call, &r, flags);
+    if (verdict == -EAGAIN)
+        return wait_for_datagram(call, um_handle_recvfrom, flags);
+    return verdict;
+}
+
+/* Whose is it? Return: 0: a datagram socket of ours. */
+static um_verdict begin_receive(struct um_call *call, int flags)
+{
+    if (!identify_receiver(call))
+        return UM_CONTINUE;
+    if (!is_stream(call->sock))
+        return 0;
+    return flags & MSG_ERRQUEUE ? -EAGAIN : UM_CONTINUE;
+}
+
+static um_verdict receive_message(struct um_call *call, uint64_t address,
+                                  size_t at, int flags)
+{
+    struct message m;
+    struct receipt r = {.message = &m, .address = address, .at = at};
+    int rc = um_read(call, address, &m, sizeof m);
+    if (rc < 0)
+        return rc;
+    if (m.name && m.name_len < 0)
+        return -EINVAL;
+    return receive_one(call, &r, flags);
+}
+
+um_verdict um_handle_recvmsg(struct um_call *call)
+{
+    int flags = (int)call->args[2];
+    um_verdict verdict = begin_receive(call, flags);
+    if (verdict != 0)
+        return verdict;
+    verdict = receive_message(call, call->args[1], 0, flags);
+    if (verdict == -EAGAIN)
+        return wait_for_datagram(call, um_handle_recvmsg, flags);
+    return verdict;
+}
+
+/* Take what is there, at most count. Return: how many, or an errno. */
+static um_verdict receive_messages(struct um_call *call, uint32_t count,
+                                   int flags)
+{
+    um_verdict verdict = 0;
+    uint32_t done = 0;
+    size_t at = 0;
+    while (done < count && at + TAKEN_ROOM <= UM_SCRATCH) {
+        uint64_t slot = call->args[1] + done * sizeof(struct message_slot);
+        verdict = receive_message(call, slot, at, flags);
+        if (verdict < 0)
+            break;
+        uint32_t len = (uint32_t)verdict;
+        verdict = um_write(call, slot + offsetof(struct message_slot, len),
+                           &len, sizeof len);
+        if (verdict < 0)
+            break;
+        at += taken_size(taken_at(call, at));
+        done++;
+    }
+    if (verdict == -ENOENT)
+        return verdict;
+    return done ? (um_verdict)done : verdict;
+}
+
+/* The time that recvmmsg may take. Return: 0 or negative errno. */
+static int read_timeout(struct um_call *call)
+{
+    struct timespec limit;
+    if (call->again || !call->args[4])
+        return 0;
+    int rc = um_read(call, call->args[4], &limit, sizeof limit);
+    if (rc < 0)
+        return rc;
+    if (limit.tv_sec < 0 || limit.tv_nsec < 0 || limit.tv_nsec >= 1000000000)
+        return -EINVAL;
+    call->deadline_ms = um_now_ms() + (int64_t)limit.tv_sec * 1000 +
+                        (limit.tv_nsec + 999999) / 1000000;
+    return 0;
+}
+
+/* A blocking recvmmsg waits for all that it wants, or for the first, and only
+ * then takes them, so that nothing is kept while it waits. As in Linux, the
+ * time limit counts once a datagram has come. */
+um_verdict um_handle_recvmmsg(struct um_call *call)
+{
+    int flags = (int)call->args[3];
+    uint32_t count = (uint32_t)call->args[2];
+    um_verdict verdict = begin_receive(call, flags);
+    if (verdict != 0)
+        return verdict;
+    int rc = read_timeout(call);
+    if (rc < 0)
+        return rc;
+    if (count > SLOTS_MAX)
+        count = SLOTS_MAX;
+    if (!call->args[4])
+        um_call_deadline(call, call->sock, SO_RCVTIMEO);
+    uint32_t waiting = um_dgram_waiting(call->sock);
+    uint32_t wanted = flags & MSG_WAITFORONE ? 1 : count;
+    bool blocking =
+        !(flags & MSG_ERRQUEUE) && !um_call_nonblocking(call, flags);
+    /* Without a deadline although there is a limit: it is over already. */
+    bool expired = um_call_expired(call) ||
+                   (call->again && call->args[4] && !call->deadline_ms);
+    if (blocking && waiting < wanted && !expired && !call->sock->error &&
+        !call->sock->shut_read)
+        return um_park(call, um_handle_recvmmsg, call->sock);
+    if (blocking && !waiting && expired && call->args[4]) {
+        call->deadline_ms = 0;
+        return um_park(call, um_handle_recvmmsg, call->sock);
+    }
+    return receive_messages(call, count, flags & ~MSG_WAITFORONE);
+}

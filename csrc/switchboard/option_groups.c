@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * option_groups.c - the options that name a card or a multicast group
+ *
+ * The host's cards are not the view's, so no model is asked here. A membership
+ * is kept as an option like any other, one entry for each; udp.c asks for them
+ * by um_options_joined(). Sources are kept apart (a group can be joined once
+ * for each), but they do not filter: a member gets what any source sends.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <string.h>
+
+#include "options.h"
+
+/* ---- cards ---- */
+
+enum { CARD_LO = 1, CARD_NAT0 = 2 };
+
+static const char *card_name(int card)
+{
+    return card == CARD_LO ? "lo" : card == CARD_NAT0 ? "nat0" : NULL;
+}
+
+static bool card_exists(const struct um_stack *stack, int card)
+{
+    for (int i = 0; i < stack->address_count; i++)
+        if (stack->addresses[i].card == card)
+            return true;
+    return card == CARD_LO;
+}
+
+/* The card that has the address, 0 if none has. */
+static int card_of_address(const struct um_stack *stack, const uint8_t addr[16])
+{
+    for (int i = 0; i < stack->address_count; i++)
+        if (um_addr_equal(stack->addresses[i].addr, addr))
+            return stack->addresses[i].card;
+    return um_addr_is_loopback(addr) ? CARD_LO : 0;
+}
+
+/* Where packets go that name no card: nat0, or lo in a view without it. */
+static int default_card(const struct um_stack *stack)
+{
+    return card_exists(stack, CARD_NAT0) ? CARD_NAT0 : CARD_LO;
+}
+
+static int bind_to_card(struct um_call *call, int card)
+{
+    int before = um_option_int(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, 0);
+
+    /* Only CAP_NET_RAW may change it (sock_bindtoindex_locked()). */
+    if (before != 0)
+        return before == card ? 0 : -EPERM;
+    return option_keep(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, &card,
+                       sizeof(card), card);
+}
+
+int option_set_bindtodevice(struct um_call *call, const struct row *row,
+                            const uint8_t *value, size_t len)
+{
+    char name[IFNAMSIZ] = {0};
+
+    (void)row;
+    memcpy(name, value, len < sizeof(name) ? len : sizeof(name) - 1);
+    if (name[0] == '\0')
+        return bind_to_card(call, 0);
+    for (int card = CARD_LO; card <= CARD_NAT0; card++)
+        if (card_exists(call->sock->stack, card) &&
+            strcmp(name, card_name(card)) == 0)
+            return bind_to_card(call, card);
+    return -ENODEV;
+}
+
+int option_get_bindtodevice(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    int card = um_option_int(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, 0);
+    const char *name = card_name(card);
+
+    if (name == NULL)
+        return 0;
+    if (asked < IFNAMSIZ)
+        return -EINVAL;
+    memcpy(ret, name, strlen(name) + 1);
+    return (int)strlen(name) + 1;
+}
+
+int option_set_bindtoifindex(struct um_call *call, const struct row *row,
+                             const uint8_t *value, size_t len)
+{
+    int card;
+
+    (void)row;
+    if (len < sizeof(card))
+        return -EINVAL;
+    memcpy(&card, value, sizeof(card));
+    return card < 0 ? -EINVAL : bind_to_card(call, card);
+}
+
+int option_get_bindtoifindex(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    return option_give_int(
+        ret, um_option_int(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, 0));
+}
+
+/* ---- multicast ---- */
+
+/* A membership, kept under MCAST_JOIN_GROUP whatever it was asked with. */
+struct member {
+    uint8_t group[16];
+    uint8_t source[16]; /* all zero: every source */
+    int card;
+};
+
+static void from_v4(const void *in_addr, uint8_t ret[16])
+{
+    memcpy(ret, um_any4, 12);
+    memcpy(ret + 12, in_addr, 4);
+}
+
+/* Read what the many forms of joining and leaving hold. Return: 0 or a
+ * negative errno; *card -1: the address in it belongs to no card. */
+static int read_member(struct um_call *call, const struct row *row,
+                       const uint8_t *value, size_t len, struct member *ret)
+{
+    const struct um_stack *stack = call->sock->stack;
+    const uint8_t *card_addr = NULL;
+    struct um_name name;
+    uint8_t addr[16];
+
+    memset(ret, 0, sizeof(*ret));
+    if (row->level == IPPROTO_IPV6 &&
+        (row->name == IPV6_JOIN_GROUP || row->name == IPV6_LEAVE_GROUP)) {
+        if (len < sizeof(struct ipv6_mreq))
+            return -EINVAL;
+        memcpy(ret->group, value, 16);
+        memcpy(&ret->card, value + 16, sizeof(ret->card));
+    } else if (row->name == MCAST_JOIN_GROUP ||
+               row->name == MCAST_LEAVE_GROUP ||
+               row->name == MCAST_JOIN_SOURCE_GROUP ||
+               row->name == MCAST_LEAVE_SOURCE_GROUP) {
+        bool sourced = row->name == MCAST_JOIN_SOURCE_GROUP ||
+                       row->name == MCAST_LEAVE_SOURCE_GROUP;
+        struct group_source_req req;
+
+        if (len < (sourced ? sizeof(req) : sizeof(struct group_req)))
+            return -EINVAL;
+        memset(&req, 0, sizeof(req));
+        memcpy(&req, value, len < sizeof(req) ? len : sizeof(req));
+        ret->card = (int)req.gsr_interface;
+        if (um_name_from_host(&req.gsr_group, &name) < 0)
+            return -EINVAL;
+        memcpy(ret->group, name.addr, 16);
+        if (sourced && um_name_from_host(&req.gsr_source, &name) < 0)
+            return -EADDRNOTAVAIL;
+        if (sourced)
+            memcpy(ret->source, name.addr, 16);
+    } else if (row->name == IP_ADD_SOURCE_MEMBERSHIP ||
+               row->name == IP_DROP_SOURCE_MEMBERSHIP) {
+        if (len != sizeof(struct ip_mreq_source))
+            return -EINVAL;
+        from_v4(value, ret->group);
+        card_addr = value + offsetof(struct ip_mreq_source, imr_interface);
+        from_v4(value + offsetof(struct ip_mreq_source, imr_sourceaddr),
+                ret->source);
+    } else { /* IP_ADD_MEMBERSHIP: struct ip_mreq or ip_mreqn */
+        if (len < sizeof(struct ip_mreq))
+            return -EINVAL;
+        from_v4(value, ret->group);
+        card_addr = value + offsetof(struct ip_mreq, imr_interface);
+        if (len >= sizeof(struct ip_mreqn))
+            memcpy(&ret->card, value + offsetof(struct ip_mreqn, imr_ifindex),
+                   sizeof(ret->card));
+    }
+    if (ret->card == 0 && card_addr != NULL) {
+        from_v4(card_addr, addr);
+        if (!um_addr_is_any(addr)) {
+            ret->card = card_of_address(stack, addr);
+            if (ret->card == 0)
+                ret->card = -1;
+        }
+    }
+    return 0;
+}
+
+/* A source or a card that is left out matches any when a group is left. */
+static struct um_option *find_member(const struct um_sock *sock,
+                                     const struct member *wanted, bool any_card)
+{
+    struct um_option *option = sock->options;
+
+    for (; option != NULL; option = option->next) {
+        struct member member;
+
+        if (option->level != IPPROTO_IP || option->name != MCAST_JOIN_GROUP)
+            continue;
+        memcpy(&member, option->value, sizeof(member));
+        if (um_addr_equal(member.group, wanted->group) &&
+            um_addr_equal(member.source, wanted->source) &&
+            (any_card || member.card == wanted->card))
+            break;
+    }
+    return option;
+}
+
+bool um_options_joined(const struct um_sock *sock, const uint8_t group[16])
+{
+    const struct um_option *option = sock->options;
+
+    for (; option != NULL; option = option->next)
+        if (option->level == IPPROTO_IP && option->name == MCAST_JOIN_GROUP &&
+            memcmp(option->value, group, 16) == 0)
+            return true;
+    return false;
+}
+
+static int check_group(struct um_call *call, const struct row *row,
+                       const struct member *member)
+{
+    bool v4 = um_addr_is_v4(member->group);
+
+    if (call->sock->type == SOCK_STREAM)
+        return -EPROTO;
+    if (row->level == IPPROTO_IPV6 && call->sock->domain != AF_INET6)
+        return -ENOPROTOOPT;
+    if (!um_addr_is_multicast(member->group) ||
+        v4 != (row->level == IPPROTO_IP))
+        return -EINVAL;
+    return 0;
+}
+
+/* An abandoned call runs again, and must not find itself there. */
+static void undo_join(struct um_call *call)
+{
+    option_forget(call->sock, call->undo_arg);
+}
+
+int option_set_join(struct um_call *call, const struct row *row,
+                    const uint8_t *value, size_t len)
+{
+    struct member member;
+    int rc = read_member(call, row, value, len, &member);
+
+    if (rc == 0)
+        rc = check_group(call, row, &member);
+    if (rc < 0)
+        return rc;
+    if (member.card == 0)
+        member.card = default_card(call->sock->stack);
+    if (!card_exists(call->sock->stack, member.card))
+        return -ENODEV;
+    if (find_member(call->sock, &member, false) != NULL)
+        return -EADDRINUSE;
+    call->undo_arg = option_add(call->sock, IPPROTO_IP, MCAST_JOIN_GROUP,
+                                &member, sizeof(member));
+    call->undo = undo_join;
+    return call->undo_arg != NULL ? 0 : -ENOMEM;
+}
+
+int option_set_leave(struct um_call *call, const struct row *row,
+                     const uint8_t *value, size_t len)
+{
+    struct member member;
+    struct um_option *option;
+    int rc = read_member(call, row, value, len, &member);
+
+    if (rc == 0)
+        rc = check_group(call, row, &member);
+    if (rc < 0)
+        return rc;
+    if (member.card != 0 && !card_exists(call->sock->stack, member.card))
+        return -ENODEV;
+    option = find_member(call->sock, &member, member.card == 0);
+    if (option == NULL)
+        return -EADDRNOTAVAIL;
+    option_forget(call->sock, option);
+    return 0;
+}
+
+/* in_addr, ip_mreq or ip_mreqn; reads back as an address. */
+int option_set_multicast_if4(struct um_call *call, const struct row *row,
+                             const uint8_t *value, size_t len)
+{
+    const uint8_t *at = value;
+    uint8_t addr[16];
+    int card = 0;
+
+    if (call->sock->type == SOCK_STREAM)
+        return -EINVAL;
+    if (len < sizeof(struct in_addr))
+        return -EINVAL;
+    if (len >= sizeof(struct ip_mreq))
+        at = value + offsetof(struct ip_mreq, imr_interface);
+    if (len >= sizeof(struct ip_mreqn))
+        memcpy(&card, value + offsetof(struct ip_mreqn, imr_ifindex),
+               sizeof(card));
+    from_v4(at, addr);
+    if (card != 0 && !card_exists(call->sock->stack, card))
+        return -EADDRNOTAVAIL;
+    if (card == 0 && !um_addr_is_any(addr) &&
+        card_of_address(call->sock->stack, addr) == 0)
+        return -EADDRNOTAVAIL;
+    return option_keep(call->sock, row->level, row->name, at,
+                       sizeof(struct in_addr), card);
+}
+
+/* An int that names a card. IPV6_UNICAST_IF and IP_UNICAST_IF have it in
+ * network byte order. */
+int option_set_card(struct um_call *call, const struct row *row,
+                    const uint8_t *value, size_t len)
+{
+    bool swapped = row->name == (row->level == IPPROTO_IPV6 ? IPV6_UNICAST_IF
+                                                            : IP_UNICAST_IF);
+    int raw, card;
+
+    if (row->level == IPPROTO_IPV6 && call->sock->domain != AF_INET6)
+        return call->sock->type == SOCK_STREAM ? -EOPNOTSUPP : -ENOPROTOOPT;
+    if (len < sizeof(raw))
+        return -EINVAL;
+    memcpy(&raw, value, sizeof(raw));
+    card = swapped ? (int)ntohl((uint32_t)raw) : raw;
+    if (!swapped && call->sock->type == SOCK_STREAM)
+        return -ENOPROTOOPT;
+    if (card != 0 && !card_exists(call->sock->stack, card))
+        return swapped ? -EADDRNOTAVAIL : -ENODEV;
+    return option_keep(call->sock, row->level, row->name, value, sizeof(raw),
+                       raw);
+}

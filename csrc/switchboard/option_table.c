@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * option_table.c - the options that can be set or that the view answers itself
+ *
+ * One row an option; how a row works is told in options.c.
+ */
+#include <errno.h>
+#include <netinet/icmp6.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <string.h>
+
+#include "options.h"
+
+/* Younger than the headers that we are built with. */
+#define OPT_IP_LOCAL_PORT_RANGE  51
+#define OPT_TCP_RTO_MAX_MS       44
+#define OPT_TCP_RTO_MIN_US       45
+#define OPT_TCP_DELACK_MAX_US    46
+#define OPT_RAW_ICMP_FILTER      1 /* ICMP_FILTER of linux/icmp.h */
+#define OPT_UDP_NO_CHECK6_TX     101
+#define OPT_UDP_NO_CHECK6_RX     102
+#define OPT_IPV6_RECVERR_RFC4884 31
+#define OPT_IPV6_MULTICAST_ALL   29
+#define OPT_IPV6_ROUTER_ISOLATE  30
+#define OPT_IPV6_FLOWINFO        11
+#define OPT_IPV6_FLOWINFO_SEND   33
+
+/* MSS and MTU of Linux's loopback, as TCP_MAXSEG, TCP_INFO and IP_MTU tell
+ * them of a connection there (observed on Linux 6.18). */
+#define LOOPBACK_MSS4   32741
+#define LOOPBACK_MSS6   32732
+#define LOOPBACK_ADVMSS 65483
+#define LOOPBACK_MTU4   65535
+#define LOOPBACK_MTU6   65536
+#define CARD_MTU        65500
+#define LOOPBACK_RTT_US 20
+#define LOOPBACK_RTO_US 204000
+
+/* ---- what the switchboard itself knows ---- */
+
+static int get_type(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    return option_give_int(ret, call->sock->type);
+}
+
+static int get_domain(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    return option_give_int(ret, call->sock->domain);
+}
+
+static int get_protocol(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    return option_give_int(ret, call->sock->protocol);
+}
+
+static int get_acceptconn(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    return option_give_int(ret, call->sock->state == UM_LISTENING);
+}
+
+static int get_v6only(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    if (call->sock->domain != AF_INET6)
+        return -EOPNOTSUPP;
+    return option_give_int(ret, call->sock->v6only);
+}
+
+static int get_cookie(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    if (asked < sizeof(call->sock->cookie))
+        return -EINVAL;
+    memcpy(ret, &call->sock->cookie, sizeof(call->sock->cookie));
+    return sizeof(call->sock->cookie);
+}
+
+static void undo_error(struct um_call *call)
+{
+    call->sock->error = (int)(intptr_t)call->undo_arg;
+}
+
+/* The surrogate's own error is taken too: it speaks of the unix socket, and
+ * only where we have nothing to say (a reset) it is the truth. */
+static int get_error(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    struct um_sock *sock = call->sock;
+    int error = sock->error, native = 0;
+    socklen_t len = sizeof(native);
+
+    (void)asked;
+    if (sock->type == SOCK_STREAM)
+        getsockopt(call->fd, SOL_SOCKET, SO_ERROR, &native, &len);
+    if (error == 0)
+        error = native;
+    sock->error = 0;
+    call->undo = undo_error;
+    call->undo_arg = (void *)(intptr_t)error;
+    return option_give_int(ret, error);
+}
+
+static int get_peername(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    struct sockaddr_storage ss;
+    size_t len;
+
+    if (call->sock->domain == AF_NETLINK)
+        len = um_netlink_name(call->sock, true, &ss);
+    else if (call->sock->state == UM_CONNECTED)
+        len = um_name_format(call->sock->domain, &call->sock->peer, &ss);
+    else
+        return -ENOTCONN;
+    if (len < asked)
+        return -EINVAL; /* the kernel's way round: "too long a buffer" */
+    memcpy(ret, &ss, len);
+    return (int)len;
+}
+
+/* A connected surrogate knows the bound that it obeys. */
+static int get_sndbuf(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    struct um_sock *sock = call->sock;
+
+    if (sock->type == SOCK_STREAM && sock->state == UM_CONNECTED &&
+        sock->conn == NULL && option_find(sock, SOL_SOCKET, SO_SNDBUF) == NULL)
+        return option_get_from(call->fd, SOL_SOCKET, SO_SNDBUF, ret, asked);
+    return option_get_by_model(call, option_row_of(SOL_SOCKET, SO_SNDBUF),
+                               SOL_SOCKET, SO_SNDBUF, ret, asked);
+}
+
+static bool is_local_stream(const struct um_sock *sock)
+{
+    return sock->type == SOCK_STREAM && sock->state == UM_CONNECTED &&
+           sock->conn == NULL;
+}
+
+static int get_maxseg(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    struct um_sock *sock = call->sock;
+
+    if (is_local_stream(sock) &&
+        option_find(sock, IPPROTO_TCP, TCP_MAXSEG) == NULL)
+        return option_give_int(ret, um_addr_is_v4(sock->peer.addr)
+                                        ? LOOPBACK_MSS4
+                                        : LOOPBACK_MSS6);
+    return option_get_by_model(call, option_row_of(IPPROTO_TCP, TCP_MAXSEG),
+                               IPPROTO_TCP, TCP_MAXSEG, ret, asked);
+}
+
+static int mtu(struct um_call *call, int level, int name, uint8_t *ret)
+{
+    struct um_sock *sock = call->sock;
+    int host;
+
+    if (sock->state != UM_CONNECTED)
+        return -ENOTCONN;
+    host = option_host_of(sock);
+    if (host >= 0) {
+        int rc = option_get_from(host, level, name, ret, sizeof(int));
+
+        option_host_done(sock);
+        return rc;
+    }
+    if (!um_stack_owns(sock->stack, sock->peer.addr))
+        return option_give_int(ret, CARD_MTU);
+    return option_give_int(ret, um_addr_is_v4(sock->peer.addr) ? LOOPBACK_MTU4
+                                                               : LOOPBACK_MTU6);
+}
+
+static int get_mtu4(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    return mtu(call, IPPROTO_IP, IP_MTU, ret);
+}
+
+static int get_mtu6(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    if (call->sock->domain != AF_INET6)
+        return -EOPNOTSUPP;
+    return mtu(call, IPPROTO_IPV6, IPV6_MTU, ret);
+}
+
+/* The state that a local stream is in, as its surrogate shows it. */
+static uint8_t tcp_state(struct um_call *call)
+{
+    struct pollfd poll_fd = {.fd = call->fd, .events = POLLRDHUP};
+    bool peer_ended;
+
+    if (call->sock->state == UM_LISTENING)
+        return TCP_LISTEN;
+    if (call->sock->state == UM_CONNECTING)
+        return TCP_SYN_SENT;
+    if (call->sock->state != UM_CONNECTED)
+        return TCP_CLOSE;
+    poll(&poll_fd, 1, 0);
+    peer_ended = (poll_fd.revents & POLLRDHUP) != 0;
+    if (poll_fd.revents & (POLLHUP | POLLERR))
+        return TCP_CLOSE;
+    if (call->sock->shut_write)
+        return TCP_FIN_WAIT2;
+    return peer_ended ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;
+}
+
+/* The host's connection where there is one; else the model's answer for a
+ * fresh socket, with what loopback would say filled in. */
+static int get_tcp_info(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    struct um_sock *sock = call->sock;
+    struct tcp_info info;
+    int host = option_host_of(sock), len;
+
+    if (host >= 0) {
+        len = option_get_from(host, IPPROTO_TCP, TCP_INFO, ret, asked);
+        option_host_done(sock);
+        return len;
+    }
+    len =
+        option_get_by_model(call, NULL, IPPROTO_TCP, TCP_INFO, ret, MAX_VALUE);
+    if (len < (int)sizeof(info))
+        return len;
+    memcpy(&info, ret, sizeof(info));
+    info.tcpi_state = tcp_state(call);
+    if (is_local_stream(sock)) {
+        info.tcpi_rto = LOOPBACK_RTO_US;
+        info.tcpi_snd_mss = info.tcpi_rcv_mss = LOOPBACK_MSS4;
+        info.tcpi_advmss = LOOPBACK_ADVMSS;
+        info.tcpi_pmtu = LOOPBACK_MTU4;
+        info.tcpi_rtt = LOOPBACK_RTT_US;
+        info.tcpi_rttvar = LOOPBACK_RTT_US / 2;
+        info.tcpi_rcv_ssthresh = info.tcpi_rcv_space = LOOPBACK_MTU4;
+    }
+    memcpy(ret, &info, sizeof(info));
+    return len;
+}
+
+/* ---- what setting means for the switchboard ---- */
+
+static void note_reuseaddr(struct um_sock *sock, const struct row *row,
+                           int value)
+{
+    (void)row;
+    sock->reuseaddr = value != 0;
+}
+
+static void note_reuseport(struct um_sock *sock, const struct row *row,
+                           int value)
+{
+    (void)row;
+    sock->reuseport = value != 0;
+}
+
+/* There are four forms of time stamps, and a socket has one at a time. */
+static void note_timestamp(struct um_sock *sock, const struct row *row,
+                           int value)
+{
+    static const int forms[] = {SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_OLD,
+                                SO_TIMESTAMP_NEW, SO_TIMESTAMPNS_NEW};
+
+    (void)value;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+        if (forms[i] != row->name)
+            option_forget(sock, option_find(sock, SOL_SOCKET, forms[i]));
+}
+
+static int set_v6only(struct um_call *call, const struct row *row,
+                      const uint8_t *value, size_t len)
+{
+    int on;
+
+    (void)row;
+    if (call->sock->domain != AF_INET6)
+        return call->sock->type == SOCK_STREAM ? -EOPNOTSUPP : -ENOPROTOOPT;
+    if (len < sizeof(on) || call->sock->bind != NULL)
+        return -EINVAL;
+    memcpy(&on, value, sizeof(on));
+    call->sock->v6only = on != 0;
+    return 0;
+}
+
+/* Completions of MSG_ZEROCOPY come by an error queue, which the surrogate does
+ * not have: a program that got this option would wait for them. */
+static int set_refused(struct um_call *call, const struct row *row,
+                       const uint8_t *value, size_t len)
+{
+    (void)call;
+    (void)row;
+    (void)value;
+    (void)len;
+    return -EOPNOTSUPP;
+}
+
+/* Kernel TLS: as where the module is missing. */
+static int set_ulp(struct um_call *call, const struct row *row,
+                   const uint8_t *value, size_t len)
+{
+    (void)row;
+    (void)value;
+    if (len < 1)
+        return -EINVAL;
+    return call->sock->state == UM_CONNECTED ? -ENOENT : -ENOTCONN;
+}
+
+/* A filter sees packets, the surrogate has none. Programs use it to be woken
+ * less often (ping), so to take it and let everything through is harmless. */
+static int set_filter(struct um_call *call, const struct row *row,
+                      const uint8_t *value, size_t len)
+{
+    if (len != 2 * sizeof(uint64_t)) /* struct sock_fprog */
+        return -EINVAL;
+    return option_keep(call->sock, row->level, row->name, value, 0, 1);
+}
+
+static int set_detach_filter(struct um_call *call, const struct row *row,
+                             const uint8_t *value, size_t len)
+{
+    struct um_option *filter =
+        option_find(call->sock, SOL_SOCKET, SO_ATTACH_FILTER);
+
+    (void)row;
+    (void)value;
+    if (len < sizeof(int))
+        return -EINVAL;
+    if (filter == NULL)
+        return -ENOENT;
+    option_forget(call->sock, filter);
+    return 0;
+}
+
+/* ---- the table ---- */
+
+#define LEAVES(level, name)                                                    \
+    {level, name, UNSHARED, option_set_leave, NULL, NULL}
+#define JOINS(level, name) {level, name, UNSHARED, option_set_join, NULL, NULL}
+
+static const struct row rows[] = {
+    {SOL_SOCKET, SO_DEBUG, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_REUSEADDR, KERNEL, NULL, NULL, note_reuseaddr},
+    {SOL_SOCKET, SO_REUSEPORT, KERNEL, NULL, NULL, note_reuseport},
+    {SOL_SOCKET, SO_TYPE, 0, NULL, get_type, NULL},
+    {SOL_SOCKET, SO_DOMAIN, 0, NULL, get_domain, NULL},
+    {SOL_SOCKET, SO_PROTOCOL, 0, NULL, get_protocol, NULL},
+    {SOL_SOCKET, SO_ERROR, 0, NULL, get_error, NULL},
+    {SOL_SOCKET, SO_ACCEPTCONN, 0, NULL, get_acceptconn, NULL},
+    {SOL_SOCKET, SO_COOKIE, 0, NULL, get_cookie, NULL},
+    {SOL_SOCKET, SO_PEERNAME, 0, NULL, get_peername, NULL},
+    {SOL_SOCKET, SO_DONTROUTE, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_BROADCAST, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_SNDBUF, KERNEL | SURROGATE | HOST | LIVE, NULL, get_sndbuf,
+     NULL},
+    {SOL_SOCKET, SO_RCVBUF, KERNEL | HOST | LIVE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_SNDBUFFORCE, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_RCVBUFFORCE, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_BUF_LOCK, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_KEEPALIVE, KERNEL | HOST, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_OOBINLINE, KERNEL | SURROGATE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_NO_CHECK, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_PRIORITY, KERNEL | HOST | UNSHARED, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_LINGER, KERNEL | HOST, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_PASSCRED, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_PASSSEC, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_RCVLOWAT, KERNEL | SURROGATE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_RCVTIMEO_OLD, KERNEL | SURROGATE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_SNDTIMEO_OLD, KERNEL | SURROGATE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_RCVTIMEO_NEW, KERNEL | SURROGATE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_SNDTIMEO_NEW, KERNEL | SURROGATE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_BINDTODEVICE, 0, option_set_bindtodevice,
+     option_get_bindtodevice, NULL},
+    {SOL_SOCKET, SO_BINDTOIFINDEX, 0, option_set_bindtoifindex,
+     option_get_bindtoifindex, NULL},
+    {SOL_SOCKET, SO_ATTACH_FILTER, UNSHARED, set_filter, NULL, NULL},
+    {SOL_SOCKET, SO_DETACH_FILTER, 0, set_detach_filter, NULL, NULL},
+    {SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, UNSHARED, set_filter, NULL, NULL},
+    {SOL_SOCKET, SO_TIMESTAMP_OLD, KERNEL, NULL, NULL, note_timestamp},
+    {SOL_SOCKET, SO_TIMESTAMPNS_OLD, KERNEL, NULL, NULL, note_timestamp},
+    {SOL_SOCKET, SO_TIMESTAMP_NEW, KERNEL, NULL, NULL, note_timestamp},
+    {SOL_SOCKET, SO_TIMESTAMPNS_NEW, KERNEL, NULL, NULL, note_timestamp},
+    {SOL_SOCKET, SO_TIMESTAMPING_OLD, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_TIMESTAMPING_NEW, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_MARK, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_RXQ_OVFL, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_WIFI_STATUS, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_PEEK_OFF, KERNEL | SURROGATE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_NOFCS, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_SELECT_ERR_QUEUE, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_BUSY_POLL, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_PREFER_BUSY_POLL, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_BUSY_POLL_BUDGET, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_MAX_PACING_RATE, KERNEL | HOST, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_INCOMING_CPU, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_TXTIME, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_ZEROCOPY, 0, set_refused, NULL, NULL},
+    {SOL_SOCKET, SO_RESERVE_MEM, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_TXREHASH, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_RCVMARK, KERNEL, NULL, NULL, NULL},
+
+    /* The pump's host sockets have it on for good. */
+    {IPPROTO_TCP, TCP_NODELAY, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_MAXSEG, KERNEL | HOST | LIVE, NULL, get_maxseg, NULL},
+    {IPPROTO_TCP, TCP_CORK, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_KEEPIDLE, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_KEEPINTVL, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_KEEPCNT, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_SYNCNT, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_LINGER2, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_DEFER_ACCEPT, KERNEL | UNSHARED, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_WINDOW_CLAMP, KERNEL | HOST | LIVE, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_INFO, 0, NULL, get_tcp_info, NULL},
+    {IPPROTO_TCP, TCP_CC_INFO, LIVE, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_QUICKACK, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_CONGESTION, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_THIN_DUPACK, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_USER_TIMEOUT, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_FASTOPEN, KERNEL | UNSHARED, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_FASTOPEN_CONNECT, KERNEL | UNSHARED, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_FASTOPEN_KEY, KERNEL | UNSHARED, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_TIMESTAMP, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_SAVE_SYN, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_ULP, 0, set_ulp, NULL, NULL},
+    {IPPROTO_TCP, TCP_TX_DELAY, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, OPT_TCP_RTO_MAX_MS, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, OPT_TCP_RTO_MIN_US, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, OPT_TCP_DELACK_MAX_US, KERNEL | HOST, NULL, NULL, NULL},
+
+    {IPPROTO_UDP, OPT_UDP_NO_CHECK6_TX, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_UDP, OPT_UDP_NO_CHECK6_RX, KERNEL, NULL, NULL, NULL},
+
+    {IPPROTO_IP, IP_TOS, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_TTL, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_HDRINCL, STORED, option_set_stored, NULL, NULL},
+    {IPPROTO_IP, IP_NODEFRAG, STORED, option_set_stored, NULL, NULL},
+    {IPPROTO_IP, IP_OPTIONS, KERNEL | UNSHARED, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_RECVOPTS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_RETOPTS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_PKTINFO, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_MTU_DISCOVER, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_RECVERR, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_RECVERR_RFC4884, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_RECVTTL, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_RECVTOS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_MTU, 0, NULL, get_mtu4, NULL},
+    {IPPROTO_IP, IP_FREEBIND, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_TRANSPARENT, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_PASSSEC, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_ORIGDSTADDR, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_MINTTL, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_CHECKSUM, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_RECVFRAGSIZE, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_MULTICAST_IF, STORED, option_set_multicast_if4, NULL, NULL},
+    {IPPROTO_IP, IP_MULTICAST_TTL, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_MULTICAST_LOOP, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_MULTICAST_ALL, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_UNICAST_IF, STORED, option_set_card, NULL, NULL},
+    {IPPROTO_IP, OPT_IP_LOCAL_PORT_RANGE, KERNEL, NULL, NULL, NULL},
+    JOINS(IPPROTO_IP, IP_ADD_MEMBERSHIP),
+    JOINS(IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP),
+    JOINS(IPPROTO_IP, MCAST_JOIN_GROUP),
+    JOINS(IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP),
+    LEAVES(IPPROTO_IP, IP_DROP_MEMBERSHIP),
+    LEAVES(IPPROTO_IP, IP_DROP_SOURCE_MEMBERSHIP),
+    LEAVES(IPPROTO_IP, MCAST_LEAVE_GROUP),
+    LEAVES(IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP),
+
+    {IPPROTO_IPV6, IPV6_V6ONLY, 0, set_v6only, get_v6only, NULL},
+    {IPPROTO_IPV6, IPV6_2292PKTINFO, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_2292HOPOPTS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_2292DSTOPTS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_2292RTHDR, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_2292HOPLIMIT, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_CHECKSUM, STORED, option_set_stored, NULL, NULL},
+    {IPPROTO_IPV6, OPT_IPV6_FLOWINFO, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, OPT_IPV6_FLOWINFO_SEND, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_UNICAST_HOPS, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_MULTICAST_IF, STORED, option_set_card, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_UNICAST_IF, STORED, option_set_card, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_MULTICAST_LOOP, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, OPT_IPV6_MULTICAST_ALL, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_MTU_DISCOVER, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_MTU, KERNEL, NULL, get_mtu6, NULL},
+    {IPPROTO_IPV6, IPV6_RECVERR, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, OPT_IPV6_RECVERR_RFC4884, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, OPT_IPV6_ROUTER_ISOLATE, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVPKTINFO, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVHOPLIMIT, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVHOPOPTS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVRTHDR, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVDSTOPTS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVPATHMTU, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_DONTFRAG, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVTCLASS, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_TCLASS, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_ADDR_PREFERENCES, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_MINHOPCOUNT, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_ORIGDSTADDR, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_TRANSPARENT, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVFRAGSIZE, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_FREEBIND, KERNEL, NULL, NULL, NULL},
+    JOINS(IPPROTO_IPV6, IPV6_JOIN_GROUP),
+    JOINS(IPPROTO_IPV6, MCAST_JOIN_GROUP),
+    JOINS(IPPROTO_IPV6, MCAST_JOIN_SOURCE_GROUP),
+    LEAVES(IPPROTO_IPV6, IPV6_LEAVE_GROUP),
+    LEAVES(IPPROTO_IPV6, MCAST_LEAVE_GROUP),
+    LEAVES(IPPROTO_IPV6, MCAST_LEAVE_SOURCE_GROUP),
+
+    {IPPROTO_RAW, OPT_RAW_ICMP_FILTER, STORED, option_set_stored, NULL, NULL},
+    {IPPROTO_ICMPV6, ICMP6_FILTER, STORED, option_set_stored, NULL, NULL},
+    {IPPROTO_ICMPV6, IPV6_CHECKSUM, STORED, option_set_stored, NULL, NULL},
+};
+
+const struct row *option_row_of(int level, int name)
+{
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].level == level && rows[i].name == name)
+            return &rows[i];
+    return NULL;
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * python.c - what the switchboard cannot answer goes to Python
+ *
+ * Two queues under one lock: events to Python (announced by event_fd) and
+ * orders from Python (announced by kick_fd). The switchboard never waits for
+ * Python: the call is parked, and the order that answers it finds it by its
+ * notification id; if it was abandoned meanwhile, nobody does. Memory of a
+ * program is written by the switchboard only, just before the answer.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "python.h"
+#include "um.h"
+
+struct queued_event {
+    struct queued_event *next;
+    struct um_event event;
+};
+
+enum order_kind { ORDER_WRITE, ORDER_ANSWER, ORDER_NETLINK, ORDER_LIST };
+
+/* A listing that Python waits for. */
+struct listing {
+    struct um_socket_info *ret;
+    int max, count;
+    bool done;
+};
+
+struct order {
+    struct order *next;
+    enum order_kind kind;
+    uint64_t id; /* notification, or cookie for ORDER_NETLINK */
+    uint64_t address;
+    int64_t value; /* a verdict */
+    size_t len;
+    uint8_t data[];
+};
+
+struct um_python {
+    pthread_mutex_t lock;
+    pthread_cond_t listed;
+    struct queued_event *first_event, **last_event;
+    struct order *first_order, **last_order;
+};
+
+struct um_python *um_python_create(void)
+{
+    struct um_python *python = calloc(1, sizeof *python);
+    if (!python)
+        return NULL;
+    pthread_mutex_init(&python->lock, NULL);
+    pthread_cond_init(&python->listed, NULL);
+    python->last_event = &python->first_event;
+    python->last_order = &python->first_order;
+    return python;
+}
+
+void um_python_destroy(struct um_python *python)
+{
+    if (!python)
+        return;
+    while (python->first_event) {
+        struct queued_event *next = python->first_event->next;
+        free(python->first_event->event.data);
+        free(python->first_event);
+        python->first_event = next;
+    }
+    while (python->first_order) {
+        struct order *next = python->first_order->next;
+        free(python->first_order);
+        python->first_order = next;
+    }
+    pthread_cond_destroy(&python->listed);
+    pthread_mutex_destroy(&python->lock);
+    free(python);
+}
+
+static void kick(int fd)
+{
+    uint64_t one = 1;
+    ssize_t n = write(fd, &one, sizeof one);
+    (void)n; /* EAGAIN: it is set already */
+}
+
+/* ---- events, to Python ---- */
+
+void um_tell_python(struct um_switchboard *sb, struct um_event *event)
+{
+    struct queued_event *q = malloc(sizeof *q);
+    if (!q) {
+        free(event->data);
+        return;
+    }
+    q->event = *event;
+    q->next = NULL;
+    pthread_mutex_lock(&sb->python->lock);
+    *sb->python->last_event = q;
+    sb->python->last_event = &q->next;
+    pthread_mutex_unlock(&sb->python->lock);
+    kick(sb->event_fd);
+}
+
+static um_verdict never(struct um_call *call)
+{
+    (void)call;
+    return -EINTR;
+}
+
+um_verdict um_ask_python(struct um_call *call, struct um_event *event)
+{
+    event->id = call->id;
+    event->pid = call->tid;
+    um_verdict verdict = um_park(call, never, NULL);
+    if (verdict == UM_PARKED)
+        um_tell_python(call->sb, event);
+    else
+        free(event->data);
+    return verdict;
+}
+
+void um_log(struct um_switchboard *sb, int level, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    struct um_event event = {.kind = UM_EVENT_LOG, .level = (uint32_t)level};
+    event.data = (uint8_t *)strdup(text);
+    event.len = n < (int)sizeof text ? (uint32_t)n : sizeof text - 1;
+    if (event.data)
+        um_tell_python(sb, &event);
+}
+
+int um_event_fd(struct um_switchboard *sb)
+{
+    return sb->event_fd;
+}
+
+int um_event_next(struct um_switchboard *sb, struct um_event *ret)
+{
+    struct um_python *python = sb->python;
+    pthread_mutex_lock(&python->lock);
+    struct queued_event *q = python->first_event;
+    if (q) {
+        python->first_event = q->next;
+        if (!q->next)
+            python->last_event = &python->first_event;
+    } else {
+        uint64_t count;
+        ssize_t n = read(sb->event_fd, &count, sizeof count);
+        (void)n; /* EAGAIN: it was empty */
+    }
+    pthread_mutex_unlock(&python->lock);
+    if (!q)
+        return 0;
+    *ret = q->event;
+    free(q);
+    return 1;
+}
+
+void um_event_free(struct um_event *event)
+{
+    free(event->data);
+    event->data = NULL;
+}
+
+/* ---- orders, from Python ---- */
+
+static int order(struct um_switchboard *sb, enum order_kind kind, uint64_t id,
+                 uint64_t address, int64_t value, const void *data, size_t len)
+{
+    struct order *o = malloc(sizeof *o + len);
+    if (!o)
+        return -ENOMEM;
+    *o = (struct order){.kind = kind,
+                        .id = id,
+                        .address = address,
+                        .value = value,
+                        .len = len};
+    if (len)
+        memcpy(o->data, data, len);
+    pthread_mutex_lock(&sb->python->lock);
+    *sb->python->last_order = o;
+    sb->python->last_order = &o->next;
+    pthread_mutex_unlock(&sb->python->lock);
+    return 0;
+}
+
+int um_netlink_push(struct um_switchboard *sb, uint64_t cookie,
+                    const void *data, size_t len)
+{
+    int rc = order(sb, ORDER_NETLINK, cookie, 0, 0, data, len);
+    if (rc == 0)
+        kick(sb->kick_fd);
+    return rc;
+}
+
+int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,
+                    const void *data, size_t len)
+{
+    return order(sb, ORDER_WRITE, id, address, 0, data, len);
+}
+
+int um_answer(struct um_switchboard *sb, uint64_t id, int64_t value, int error)
+{
+    int rc = order(sb, ORDER_ANSWER, id, 0, error ? -error : value, NULL, 0);
+    if (rc == 0)
+        kick(sb->kick_fd);
+    return rc;
+}
+
+/* ---- the listing of sockets ---- */
+
+/* The state's number in <netinet/tcp.h>, as ss(8) and /proc/net/tcp use it. */
+static uint16_t tcp_state(const struct um_sock *sock)
+{
+    enum { ESTABLISHED = 1, SYN_SENT = 2, CLOSE = 7, LISTEN = 10 };
+    switch (sock->state) {
+    case UM_LISTENING:
+        return LISTEN;
+    case UM_CONNECTING:
+        return SYN_SENT;
+    case UM_CONNECTED:
+        return ESTABLISHED;
+    case UM_FRESH:
+    case UM_FAILED:
+    case UM_CLOSED:
+        break;
+    }
+    return CLOSE;
+}
+
+static void describe(const struct um_sock *sock, struct um_socket_info *ret)
+{
+    *ret = (struct um_socket_info){
+        .cookie = sock->cookie,
+        .stack = (uint32_t)sock->stack->number,
+        .family = (uint16_t)sock->domain,
+        .type = (uint16_t)sock->type,
+        .protocol = (uint16_t)sock->protocol,
+        .state = tcp_state(sock),
+        .local_port = sock->local.port,
+        .remote_port = sock->peer.port,
+        .inode = sock->inode,
+    };
+    memcpy(ret->local, sock->local.addr, sizeof ret->local);
+    memcpy(ret->remote, sock->peer.addr, sizeof ret->remote);
+}
+
+static void list_sockets(struct um_switchboard *sb, struct listing *listing)
+{
+    um_collect(sb, true);
+    for (size_t i = 0; i < UM_SOCK_BUCKETS; i++)
+        for (struct um_sock *sock = sb->socks[i]; sock; sock = sock->next)
+            if (listing->count++ < listing->max)
+                describe(sock, &listing->ret[listing->count - 1]);
+    pthread_mutex_lock(&sb->python->lock);
+    listing->done = true;
+    pthread_cond_broadcast(&sb->python->listed);
+    pthread_mutex_unlock(&sb->python->lock);
+}
+
+int um_socket_list(struct um_switchboard *sb, struct um_socket_info *ret,
+                   int max)
+{
+    struct listing listing = {.ret = ret, .max = max}, *pointer = &listing;
+    if (!sb->running) {
+        list_sockets(sb, &listing);
+        return listing.count;
+    }
+    int rc = order(sb, ORDER_LIST, 0, 0, 0, &pointer, sizeof pointer);
+    if (rc < 0)
+        return rc;
+    kick(sb->kick_fd);
+    pthread_mutex_lock(&sb->python->lock);
+    while (!listing.done)
+        pthread_cond_wait(&sb->python->listed, &sb->python->lock);
+    pthread_mutex_unlock(&sb->python->lock);
+    return listing.count;
+}
+
+static void carry_out(struct um_switchboard *sb, const struct order *o)
+{
+    if (o->kind == ORDER_LIST) {
+        struct listing *listing;
+        memcpy(&listing, o->data, sizeof listing);
+        list_sockets(sb, listing);
+        return;
+    }
+    if (o->kind == ORDER_NETLINK) {
+        struct um_sock *sock = um_sock_find(sb, o->id);
+        if (sock)
+            um_netlink_deliver(sb, sock, o->data, o->len);
+        return;
+    }
+    struct um_parked *parked = um_parked_find(sb, o->id);
+    if (!parked)
+        return;
+    if (o->kind == ORDER_ANSWER)
+        um_unpark(parked, o->value);
+    else if (um_write(&parked->call, o->address, o->data, o->len) < 0)
+        um_unpark(parked, -EFAULT);
+}
+
+void um_python_kicked(struct um_switchboard *sb)
+{
+    pthread_mutex_lock(&sb->python->lock);
+    struct order *o = sb->python->first_order;
+    sb->python->first_order = NULL;
+    sb->python->last_order = &sb->python->first_order;
+    pthread_mutex_unlock(&sb->python->lock);
+    while (o) {
+        struct order *next = o->next;
+        carry_out(sb, o);
+        free(o);
+        o = next;
+    }
+}

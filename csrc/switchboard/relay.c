@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * relay.c - the relay road of streams: host sockets, and ports of the host
+ *
+ * Beyond the built-in NAT a connection would end on this host anyway, so the
+ * host's own TCP makes it: a socket of the host at one side, our end of the
+ * surrogate at the other, the pump in between.
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+/* A port of the host that leads into a stack. */
+struct um_forward {
+    struct um_watch watch;
+    struct um_forward *next;
+    struct um_switchboard *sb;
+    struct um_stack *stack;
+    uint16_t port;
+    uint8_t gateway4[16], gateway6[16];
+};
+
+int um_host_connect(struct um_sock *sock, const struct um_name *name,
+                    bool *done)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = um_name_to_host(name, &ss);
+    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                    0);
+    if (fd < 0)
+        return -errno;
+    /* The pump gathers writes as Nagle would; twice would wait twice. */
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    um_options_to_host(sock, fd);
+    *done = connect(fd, (struct sockaddr *)&ss, len) == 0;
+    if (*done)
+        return fd;
+    if (errno == EINPROGRESS) {
+        /* On loopback it is done by now, but only a second call tells. */
+        if (connect(fd, (struct sockaddr *)&ss, len) == 0 ||
+            errno == EISCONN) {
+            *done = true;
+            return fd;
+        }
+        if (errno == EALREADY)
+            return fd;
+    }
+    int rc = -errno;
+    close(fd);
+    return rc;
+}
+
+struct um_conn *um_relay_start(struct um_switchboard *sb, int end, int host,
+                               struct um_sock *sock, pid_t tid, int program_fd)
+{
+    struct um_conn *conn = um_conn_create();
+    if (!conn) {
+        close(end);
+        close(host);
+        return NULL;
+    }
+    int size = UM_RELAY_SNDBUF;
+    setsockopt(end, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    conn->surrogate.fd = end;
+    conn->host.fd = host;
+    conn->tid = tid;
+    conn->program_fd = program_fd;
+    if (sock) {
+        conn->sock = sock;
+        conn->cookie = sock->cookie;
+        conn->holder = &sock->conn;
+        sock->conn = conn;
+        sock->reports_end = true;
+    }
+    int rc = um_pump_add(sb->pump, conn);
+    if (rc < 0) {
+        um_log(sb, UM_LOG_ERROR, "a connection is lost: %s", strerror(-rc));
+        close(end);
+        close(host);
+        if (sock) {
+            sock->conn = NULL;
+            sock->reports_end = false;
+        }
+        um_conn_destroy(conn);
+        return NULL;
+    }
+    return conn;
+}
+
+/* ---- ports of the host ---- */
+
+static void reset(int fd)
+{
+    struct linger now = {1, 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close(fd);
+}
+
+/* The listener that a forwarded connection goes to; *to is its address. A
+ * server that listens on the view's loopback only is reached as well: the
+ * user named the port. */
+static struct um_sock *find_listener(struct um_forward *forward,
+                                     const struct um_name *from,
+                                     struct um_name *to)
+{
+    const struct um_stack *stack = forward->stack;
+    bool v4 = um_addr_is_v4(from->addr);
+    to->port = forward->port;
+    to->scope = 0;
+    /* First the peer's family, then the other; each with loopback last. */
+    for (int pass = 0; pass < 2; pass++, v4 = !v4)
+        for (int i = stack->address_count - 1; i >= 0; i--) {
+            const struct um_card_address *own = &stack->addresses[i];
+            if (um_addr_is_v4(own->addr) != v4)
+                continue;
+            memcpy(to->addr, own->addr, 16);
+            struct um_sock *sock =
+                um_port_find(forward->stack, IPPROTO_TCP, to, from);
+            if (sock)
+                return sock;
+        }
+    return NULL;
+}
+
+/* Bring one accepted host socket to the listener. */
+static void deliver(struct um_forward *forward, int host,
+                    const struct um_name *from)
+{
+    struct um_switchboard *sb = forward->sb;
+    for (;;) {
+        struct um_name to;
+        struct um_sock *listener = find_listener(forward, from, &to);
+        if (!listener) {
+            reset(host);
+            return;
+        }
+        int end = um_stream_open(SOCK_NONBLOCK);
+        struct um_conn *conn = end < 0 ? NULL : um_conn_create();
+        int rc = conn ? um_offer(sb, listener, end, &to, from, conn)
+                      : -ENOMEM;
+        if (rc == 0) {
+            int size = UM_RELAY_SNDBUF;
+            setsockopt(end, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+            conn->surrogate.fd = end;
+            conn->host.fd = host;
+            conn->program_fd = -1;
+            if (um_pump_add(sb->pump, conn) < 0) {
+                shutdown(end, SHUT_RDWR);
+                reset(host);
+            }
+            return;
+        }
+        um_conn_destroy(conn);
+        if (end >= 0)
+            close(end);
+        if (rc == -EAGAIN)
+            um_dial_forward(sb, listener, host, &to, from);
+        else if (rc != -ECONNREFUSED)
+            reset(host);
+        if (rc != -ECONNREFUSED)
+            return;
+    }
+}
+
+static void forward_ready(struct um_switchboard *sb, struct um_watch *watch,
+                          uint32_t events)
+{
+    (void)sb;
+    (void)events;
+    struct um_forward *forward =
+        UM_CONTAINER(watch, struct um_forward, watch);
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof ss;
+    int host = accept4(watch->fd, (struct sockaddr *)&ss, &len,
+                       SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (host < 0)
+        return;
+    struct um_name from;
+    um_name_from_host(&ss, &from);
+    if (um_addr_is_loopback(from.addr))
+        memcpy(from.addr,
+               um_addr_is_v4(from.addr) ? forward->gateway4
+                                        : forward->gateway6,
+               16);
+    int on = 1;
+    setsockopt(host, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    deliver(forward, host, &from);
+}
+
+int um_forward_add(struct um_switchboard *sb, int number, int protocol, int fd,
+                   int port, const uint8_t *gateway4, const uint8_t *gateway6)
+{
+    if (number < 0 || number >= sb->stack_count)
+        return -EINVAL;
+    struct um_stack *stack = sb->stacks[number];
+    if (protocol == IPPROTO_UDP)
+        return um_dgram_forward(sb, stack, fd, port, gateway4, gateway6);
+    struct um_forward *forward = calloc(1, sizeof *forward);
+    if (!forward)
+        return -ENOMEM;
+    forward->sb = sb;
+    forward->stack = stack;
+    forward->port = (uint16_t)port;
+    memcpy(forward->gateway4, gateway4, 16);
+    memcpy(forward->gateway6, gateway6, 16);
+    forward->watch.fn = forward_ready;
+    int rc = um_watch_add(sb, &forward->watch, fd, EPOLLIN);
+    if (rc < 0) {
+        free(forward);
+        return rc;
+    }
+    forward->next = sb->forwards;
+    sb->forwards = forward;
+    return 0;
+}
+
+void um_forwards_close(struct um_switchboard *sb)
+{
+    while (sb->forwards) {
+        struct um_forward *next = sb->forwards->next;
+        close(sb->forwards->watch.fd);
+        free(sb->forwards);
+        sb->forwards = next;
+    }
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * stacks.c - a stack's addresses, routes and maps, and the road they choose
+ *
+ * A destination is looked at in this order: the unspecified address means
+ * loopback, as in Linux; an address of the stack is local; a map leads to a
+ * place on the host; then the longest prefix of the routes decides.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "um.h"
+
+static bool in_prefix(const uint8_t addr[16], const uint8_t to[16], int prefix)
+{
+    int whole = prefix / 8, rest = prefix % 8;
+    if (memcmp(addr, to, (size_t)whole) != 0)
+        return false;
+    return rest == 0 || ((addr[whole] ^ to[whole]) >> (8 - rest)) == 0;
+}
+
+bool um_stack_owns(const struct um_stack *stack, const uint8_t addr[16])
+{
+    if (um_addr_is_loopback(addr))
+        return true;
+    for (int i = 0; i < stack->address_count; i++)
+        if (um_addr_equal(stack->addresses[i].addr, addr))
+            return true;
+    return false;
+}
+
+static const struct um_map *find_map(const struct um_stack *stack,
+                                     int protocol, const struct um_name *dest)
+{
+    const struct um_map *best = NULL;
+    for (int i = 0; i < stack->map_count; i++) {
+        const struct um_map *map = &stack->maps[i];
+        if (!um_addr_equal(map->from, dest->addr) ||
+            (map->protocol && map->protocol != protocol) ||
+            (map->port && map->port != dest->port))
+            continue;
+        if (!best || (map->port && !best->port))
+            best = map;
+    }
+    return best;
+}
+
+static const struct um_route *find_route(const struct um_stack *stack,
+                                         const uint8_t addr[16])
+{
+    const struct um_route *best = NULL;
+    for (int i = 0; i < stack->route_count; i++) {
+        const struct um_route *route = &stack->routes[i];
+        if (in_prefix(addr, route->to, route->prefix) &&
+            (!best || route->prefix > best->prefix))
+            best = route;
+    }
+    return best;
+}
+
+int um_stack_route(const struct um_stack *stack, int protocol,
+                   const struct um_name *dest, struct um_name *host,
+                   uint8_t source[16])
+{
+    bool v4 = um_addr_is_v4(dest->addr);
+    if (v4 ? !stack->ipv4 : !stack->ipv6)
+        return -ENETUNREACH;
+    *host = *dest;
+    if (um_addr_is_any(dest->addr))
+        memcpy(host->addr, v4 ? um_loopback4 : um_loopback6, 16);
+    memcpy(source, host->addr, 16);
+    if (um_stack_owns(stack, host->addr))
+        return UM_ROAD_LOCAL;
+    const struct um_route *route = find_route(stack, dest->addr);
+    if (!route)
+        return -ENETUNREACH;
+    if (route->has_source)
+        memcpy(source, route->source, 16);
+    const struct um_map *map = find_map(stack, protocol, dest);
+    if (!map)
+        return route->road;
+    memcpy(host->addr, map->to, 16);
+    if (map->to_port)
+        host->port = map->to_port;
+    return UM_ROAD_RELAY;
+}
+
+void um_stack_unmap(const struct um_stack *stack, int protocol,
+                    const struct um_name *host, struct um_name *ret)
+{
+    *ret = *host;
+    const struct um_map *best = NULL;
+    for (int i = 0; i < stack->map_count; i++) {
+        const struct um_map *map = &stack->maps[i];
+        if (!um_addr_equal(map->to, host->addr) ||
+            (map->protocol && map->protocol != protocol) ||
+            (map->to_port && map->to_port != host->port))
+            continue;
+        if (!best || (map->to_port && !best->to_port))
+            best = map;
+    }
+    if (!best)
+        return;
+    memcpy(ret->addr, best->from, 16);
+    if (best->port)
+        ret->port = best->port;
+}
+
+struct um_stack *um_stack_of(struct um_call *call)
+{
+    return call->sb->stacks[0];
+}
+
+/* ---- configuration, from Python, before the start ---- */
+
+static struct um_stack *stack_at(struct um_switchboard *sb, int number)
+{
+    if (number < 0 || number >= sb->stack_count)
+        return NULL;
+    return sb->stacks[number];
+}
+
+int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
+{
+    if (sb->stack_count == UM_MAX_STACKS)
+        return -ENOSPC;
+    struct um_stack *stack = calloc(1, sizeof *stack);
+    if (!stack)
+        return -ENOMEM;
+    stack->ports = um_ports_create();
+    if (!stack->ports) {
+        free(stack);
+        return -ENOMEM;
+    }
+    stack->sb = sb;
+    stack->kind = kind;
+    stack->ipv4 = ipv4 != 0;
+    stack->ipv6 = ipv6 != 0;
+    stack->number = sb->stack_count;
+    sb->stacks[sb->stack_count] = stack;
+    return sb->stack_count++;
+}
+
+int um_address_add(struct um_switchboard *sb, int number, int card,
+                   const uint8_t *address, int prefix)
+{
+    struct um_stack *stack = stack_at(sb, number);
+    if (!stack || prefix < 0 || prefix > 128)
+        return -EINVAL;
+    if (stack->address_count == UM_MAX_ADDRESSES)
+        return -ENOSPC;
+    struct um_card_address *a = &stack->addresses[stack->address_count++];
+    memcpy(a->addr, address, 16);
+    a->prefix = prefix;
+    a->card = card;
+    return 0;
+}
+
+int um_route_add(struct um_switchboard *sb, int number, const uint8_t *to,
+                 int prefix, int road, int card, const uint8_t *source)
+{
+    struct um_stack *stack = stack_at(sb, number);
+    if (!stack || prefix < 0 || prefix > 128)
+        return -EINVAL;
+    if (stack->route_count == UM_MAX_ROUTES)
+        return -ENOSPC;
+    struct um_route *route = &stack->routes[stack->route_count++];
+    memcpy(route->to, to, 16);
+    route->prefix = prefix;
+    route->road = road;
+    route->card = card;
+    route->has_source = source != NULL;
+    if (source)
+        memcpy(route->source, source, 16);
+    return 0;
+}
+
+int um_map_add(struct um_switchboard *sb, int number, const uint8_t *address,
+               int protocol, int port, const uint8_t *to_address, int to_port)
+{
+    struct um_stack *stack = stack_at(sb, number);
+    if (!stack || port < 0 || port > 65535 || to_port < 0 || to_port > 65535)
+        return -EINVAL;
+    if (stack->map_count == UM_MAX_MAPS)
+        return -ENOSPC;
+    struct um_map *map = &stack->maps[stack->map_count++];
+    memcpy(map->from, address, 16);
+    memcpy(map->to, to_address, 16);
+    map->protocol = protocol;
+    map->port = (uint16_t)port;
+    map->to_port = (uint16_t)to_port;
+    return 0;
+}

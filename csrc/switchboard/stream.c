@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * stream.c - TCP sockets: bind, listen, accept
+ *
+ * A TCP socket's surrogate is an AF_UNIX stream socket from socket() on, and
+ * stays the same object all its life: what the program registered in epoll,
+ * dup()ed or inherited keeps working. listen() is carried out on it: it is
+ * bound to a name in our private directory, the name is removed at once, and
+ * we keep an O_PATH descriptor of the inode, through which only we can
+ * connect. Every connection to a listener is made by us, whichever road it
+ * came, so the kernel's queue (which is FIFO) and our list of names beside it
+ * run in step, as long as every accept is ours too: that is why accept is
+ * stopped even when it asks for no address.
+ *
+ * Never block on a program's descriptor: accept only after poll says IN, and
+ * connect only while the queue, which we count, has room (unix(7): a full
+ * queue blocks a blocking connect, and the flag is the program's).
+ *
+ * An accepted connection whose caller was sent away by a signal goes to
+ * `returned`, to be given out first; a dummy connection takes its place in the
+ * kernel's queue so that poll() still says IN.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+/* ---- private names ---- */
+
+int um_bind_private(struct um_switchboard *sb, int fd)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    char name[32];
+    snprintf(name, sizeof name, "%llu", (unsigned long long)++sb->serial);
+    /* By way of /proc, or a long runtime directory would not fit. */
+    snprintf(sun.sun_path, sizeof sun.sun_path, "/proc/self/fd/%d/%s",
+             sb->dir_fd, name);
+    if (bind(fd, (struct sockaddr *)&sun, sizeof sun) < 0)
+        return -errno;
+    int path_fd = openat(sb->dir_fd, name, O_PATH | O_CLOEXEC);
+    int rc = path_fd < 0 ? -errno : path_fd;
+    unlinkat(sb->dir_fd, name, 0);
+    return rc;
+}
+
+int um_connect_to(int fd, int path_fd)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    snprintf(sun.sun_path, sizeof sun.sun_path, "/proc/self/fd/%d", path_fd);
+    return connect(fd, (struct sockaddr *)&sun, sizeof sun) < 0 ? -errno : 0;
+}
+
+int um_streams_open(struct um_switchboard *sb)
+{
+    um_list_init(&sb->dials);
+    FILE *f = fopen("/proc/sys/net/core/somaxconn", "re");
+    if (!f || fscanf(f, "%d", &sb->somaxconn) != 1 || sb->somaxconn < 1)
+        sb->somaxconn = 128;
+    if (f)
+        fclose(f);
+    sb->relay_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                          0);
+    if (sb->relay_fd < 0)
+        return -errno;
+    int rc = um_bind_private(sb, sb->relay_fd);
+    if (rc < 0)
+        return rc;
+    sb->relay_path_fd = rc;
+    return listen(sb->relay_fd, 64) < 0 ? -errno : 0;
+}
+
+void um_streams_close(struct um_switchboard *sb)
+{
+    um_forwards_close(sb);
+    if (sb->relay_fd >= 0)
+        close(sb->relay_fd);
+    if (sb->relay_path_fd >= 0)
+        close(sb->relay_path_fd);
+}
+
+int um_stream_open(int flags)
+{
+    int fd = socket(AF_UNIX,
+                    SOCK_STREAM | SOCK_CLOEXEC | (flags & SOCK_NONBLOCK), 0);
+    return fd < 0 ? -errno : fd;
+}
+
+void um_kick_writers(int fd)
+{
+    int size = UM_SURROGATE_SNDBUF;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+}
+
+/* ---- bind ---- */
+
+static void undo_bind(struct um_call *call)
+{
+    struct um_sock *sock = call->undo_arg;
+    um_port_release(sock);
+    sock->addr_bound = false;
+    memcpy(sock->local.addr, sock->domain == AF_INET ? um_any4 : um_any6, 16);
+    sock->local.port = 0;
+}
+
+um_verdict um_stream_bind(struct um_call *call, const struct um_name *name)
+{
+    struct um_sock *sock = call->sock;
+    if (sock->state != UM_FRESH || sock->bind)
+        return -EINVAL;
+    if (!um_addr_is_any(name->addr) && !um_stack_owns(sock->stack, name->addr))
+        return -EADDRNOTAVAIL;
+    int rc = um_port_take(sock, name);
+    if (rc < 0)
+        return rc;
+    sock->addr_bound = !um_addr_is_any(name->addr);
+    call->undo = undo_bind;
+    call->undo_arg = sock;
+    return 0;
+}
+
+/* ---- listen ---- */
+
+static int start_listening(struct um_call *call)
+{
+    struct um_switchboard *sb = call->sb;
+    struct um_listen *l = calloc(1, sizeof *l);
+    if (!l)
+        return -ENOMEM;
+    um_list_init(&l->offers);
+    um_list_init(&l->returned);
+    um_list_init(&l->dials);
+    int rc = um_bind_private(sb, call->fd);
+    if (rc >= 0) {
+        l->path_fd = rc;
+        if (listen(call->fd, sb->somaxconn) < 0) {
+            rc = -errno;
+            close(l->path_fd);
+        }
+    }
+    if (rc < 0) {
+        free(l);
+        return rc;
+    }
+    call->sock->listen = l;
+    return 0;
+}
+
+um_verdict um_handle_listen(struct um_call *call)
+{
+    int rc = um_identify(call);
+    if (rc <= 0)
+        return rc < 0 ? rc : UM_CONTINUE;
+    struct um_sock *sock = call->sock;
+    if (sock->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    if (sock->state != UM_FRESH && sock->state != UM_LISTENING)
+        return -EINVAL;
+    if (sock->state == UM_FRESH) {
+        struct um_name any = {.port = 0};
+        memcpy(any.addr, sock->domain == AF_INET ? um_any4 : um_any6, 16);
+        rc = sock->bind ? 0 : um_port_take(sock, &any);
+        if (rc == 0)
+            rc = um_port_listen(sock);
+        if (rc == 0)
+            rc = start_listening(call);
+        if (rc < 0) {
+            if (sock->bind)
+                sock->bind->listening = false;
+            return rc;
+        }
+        sock->state = UM_LISTENING;
+    }
+    int backlog = (int)call->args[1];
+    if (backlog < 0 || backlog > call->sb->somaxconn)
+        backlog = call->sb->somaxconn;
+    sock->listen->backlog = backlog;
+    return 0;
+}
+
+/* ---- queueing a connection ---- */
+
+static struct um_offer *new_offer(const struct um_name *local,
+                                  const struct um_name *peer)
+{
+    struct um_offer *offer = calloc(1, sizeof *offer);
+    if (!offer)
+        return NULL;
+    um_list_init(&offer->list);
+    if (local)
+        offer->local = *local;
+    if (peer)
+        offer->peer = *peer;
+    offer->fd = -1;
+    return offer;
+}
+
+static void free_offer(struct um_offer *offer)
+{
+    um_list_remove(&offer->list);
+    if (offer->conn)
+        offer->conn->holder = NULL;
+    if (offer->fd >= 0)
+        close(offer->fd);
+    free(offer);
+}
+
+int um_offer(struct um_switchboard *sb, struct um_sock *listener, int fd,
+             const struct um_name *local, const struct um_name *peer,
+             struct um_conn *conn)
+{
+    struct um_listen *l = listener->listen;
+    if (l->pending > (unsigned int)l->backlog)
+        return -EAGAIN;
+    struct um_offer *offer = new_offer(local, peer);
+    if (!offer)
+        return -ENOMEM;
+    int rc = um_connect_to(fd, l->path_fd);
+    if (rc < 0) {
+        free_offer(offer);
+        if (rc == -ECONNREFUSED)
+            um_sock_destroy(sb, listener);
+        return rc;
+    }
+    offer->conn = conn;
+    if (conn)
+        conn->holder = &offer->conn;
+    um_list_append(&l->offers, &offer->list);
+    l->pending++;
+    um_wake(sb, listener, false);
+    return 0;
+}
+
+/* ---- accept ---- */
+
+static struct um_offer *take_first(struct um_list *list)
+{
+    if (um_list_empty(list))
+        return NULL;
+    struct um_offer *offer = UM_CONTAINER(list->next, struct um_offer, list);
+    um_list_remove(&offer->list);
+    return offer;
+}
+
+/* Give a connection back whose caller went away. */
+static void give_back(struct um_switchboard *sb, struct um_sock *sock,
+                      struct um_offer *offer)
+{
+    struct um_listen *l = sock->listen;
+    um_list_append(&l->returned, &offer->list);
+    struct um_offer *dummy = new_offer(NULL, NULL);
+    int fd = um_stream_open(SOCK_NONBLOCK);
+    if (dummy && fd >= 0 && um_connect_to(fd, l->path_fd) == 0) {
+        dummy->dummy = true;
+        um_list_append(&l->offers, &dummy->list);
+        l->pending++;
+    } else {
+        free(dummy);
+    }
+    if (fd >= 0)
+        close(fd);
+    um_wake(sb, sock, false);
+}
+
+/* The oldest connection that was given back, as its new caller wants it. */
+static struct um_offer *take_returned(struct um_listen *l, int flags)
+{
+    struct um_offer *offer = take_first(&l->returned);
+    if (offer)
+        fcntl(offer->fd, F_SETFL,
+              flags & SOCK_NONBLOCK ? O_RDWR | O_NONBLOCK : O_RDWR);
+    return offer;
+}
+
+/* Take the next connection of the queue. Return: NULL if there is none. */
+static struct um_offer *next_offer(struct um_call *call, int flags)
+{
+    struct um_listen *l = call->sock->listen;
+    for (;;) {
+        struct pollfd p = {.fd = call->fd, .events = POLLIN};
+        if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLIN))
+            return take_returned(l, flags);
+        int fd = accept4(call->fd, NULL, NULL,
+                         SOCK_CLOEXEC | (flags & SOCK_NONBLOCK));
+        if (fd < 0)
+            return take_returned(l, flags);
+        struct um_offer *offer = take_first(&l->offers);
+        if (l->pending)
+            l->pending--;
+        if (!offer || offer->dummy) {
+            close(fd);
+            if (offer)
+                free_offer(offer);
+            offer = take_returned(l, flags);
+            if (!offer)
+                continue;
+        } else {
+            offer->fd = fd;
+            if (!um_list_empty(&l->returned)) {
+                um_list_append(&l->returned, &offer->list);
+                offer = take_returned(l, flags);
+            }
+        }
+        return offer;
+    }
+}
+
+/* The entry of an accepted socket; takes the offer. */
+static void register_accepted(struct um_call *call, struct um_offer *offer,
+                              int number)
+{
+    struct um_sock *listener = call->sock;
+    struct um_sock *sock =
+        um_sock_create(call->sb, listener->stack, offer->fd, listener->domain,
+                       SOCK_STREAM, listener->protocol);
+    if (sock) {
+        sock->state = UM_CONNECTED;
+        sock->local = offer->local;
+        sock->peer = offer->peer;
+        sock->v6only = listener->v6only;
+        um_options_inherit(listener, sock);
+        um_options_to_surrogate(sock, offer->fd);
+        if (offer->conn) {
+            sock->conn = offer->conn;
+            sock->reports_end = true;
+            offer->conn->sock = sock;
+            offer->conn->holder = &sock->conn;
+            offer->conn->tid = call->tid;
+            offer->conn->cookie = sock->cookie;
+            __atomic_store_n(&offer->conn->program_fd, number,
+                             __ATOMIC_RELEASE);
+            offer->conn = NULL;
+        }
+    }
+    free_offer(offer);
+}
+
+static um_verdict accept_with(struct um_call *call, int flags)
+{
+    if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+        return -EINVAL;
+    int rc = um_identify(call);
+    if (rc <= 0)
+        return rc < 0 ? rc : UM_CONTINUE;
+    struct um_sock *sock = call->sock;
+    if (sock->type != SOCK_STREAM)
+        return -EOPNOTSUPP;
+    if (sock->state != UM_LISTENING)
+        return -EINVAL;
+    struct um_offer *offer = next_offer(call, flags);
+    if (!offer) {
+        if (um_call_nonblocking(call, 0))
+            return -EAGAIN;
+        um_call_deadline(call, sock, SO_RCVTIMEO);
+        return um_park(call,
+                       call->nr == __NR_accept4 ? um_handle_accept4
+                                                : um_handle_accept,
+                       sock);
+    }
+    struct sockaddr_storage ss;
+    size_t len = um_name_format(sock->domain, &offer->peer, &ss);
+    rc = um_write_name(call, call->args[1], call->args[2], &ss, len);
+    if (rc < 0 && rc != -ENOENT) {
+        free_offer(offer); /* as Linux: a bad address costs the connection */
+        return rc;
+    }
+    int number = rc < 0 ? rc
+                        : um_answer_fd(call, offer->fd,
+                                       flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
+    if (number < 0)
+        give_back(call->sb, sock, offer);
+    else
+        register_accepted(call, offer, number);
+    um_dials_room(call->sb, sock);
+    return number < 0 ? number : UM_ANSWERED;
+}
+
+um_verdict um_handle_accept(struct um_call *call)
+{
+    return accept_with(call, 0);
+}
+
+um_verdict um_handle_accept4(struct um_call *call)
+{
+    return accept_with(call, (int)call->args[3]);
+}
+
+/* ---- the end ---- */
+
+static void free_offers(struct um_list *list)
+{
+    struct um_offer *offer;
+    while ((offer = take_first(list)))
+        free_offer(offer);
+}
+
+void um_stream_destroy(struct um_switchboard *sb, struct um_sock *sock)
+{
+    (void)sb;
+    if (sock->conn) {
+        sock->conn->sock = NULL;
+        sock->conn->holder = NULL;
+        sock->conn = NULL;
+    }
+    if (sock->dial) {
+        sock->dial->sock = NULL;
+        um_dial_fail(sock->dial, 0);
+        sock->dial = NULL;
+    }
+    struct um_listen *l = sock->listen;
+    if (!l)
+        return;
+    sock->listen = NULL;
+    while (!um_list_empty(&l->dials))
+        um_dial_fail(UM_CONTAINER(l->dials.next, struct um_dial, waiting),
+                     ECONNREFUSED);
+    free_offers(&l->offers);
+    free_offers(&l->returned);
+    close(l->path_fd);
+    free(l);
+}
+
+void um_streams_reap(struct um_switchboard *sb)
+{
+    struct um_conn *conn = um_pump_finished(sb->pump);
+    while (conn) {
+        struct um_conn *next = conn->next;
+        if (conn->holder)
+            *conn->holder = NULL;
+        if (conn->sock) {
+            /* The program may still hold its end (after a reset, or its own
+             * shutdown), so the entry is left to the collector. */
+            conn->sock->reports_end = false;
+            conn->sock->generation = sb->generation;
+        }
+        um_conn_destroy(conn);
+        conn = next;
+    }
+    um_dials_tick(sb);
+}

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * udp.c - where a UDP datagram goes
+ *
+ * Within the stack it is put into the receiver's surrogate (the local road).
+ * Beyond, a socket of the host stands for the view's (the relay road), one per
+ * family, made when it is first needed, like the mapping of a NAT: its port
+ * stays the same whatever the destination, and what comes in is let through
+ * from the addresses that were sent to. Those are remembered, because a map
+ * may lead 10.0.2.3:53 to another port of the host and the answer must come
+ * from 10.0.2.3:53. While the view's socket is connected, so is the host's:
+ * that is how ECONNREFUSED comes back.
+ *
+ * A forward is the reverse: a bound socket of the host whose peers appear in
+ * the view under a name to which answers can be sent. The name leads back
+ * through the table of the forward.
+ *
+ * Multicast and broadcast stay in the view: a relayed one would be sent into
+ * the host's network under the host's name.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "dgram.h"
+
+enum { UDP_MAX_V4 = 65507, UDP_MAX_V6 = 65527 };
+enum { HOST_BATCH = 64, KNOWN_MAX = 256, FLOW_MAX = 1024, DEFAULT_TTL = 64 };
+
+/* Bits before an IPv4 address in its mapped form. */
+enum { V4_PREFIX = 96 };
+
+/* ---- what was sent where ---- */
+
+void um_known_add(struct um_dgram *dgram, const struct um_known *known)
+{
+    for (uint32_t i = 0; i < dgram->known_count; i++)
+        if (um_name_equal(&dgram->known[i].host, &known->host)) {
+            dgram->known[i] = *known;
+            return;
+        }
+    if (!dgram->known)
+        dgram->known = calloc(KNOWN_MAX, sizeof *dgram->known);
+    if (!dgram->known)
+        return;
+    /* The oldest makes room. */
+    dgram->known[dgram->known_next] = *known;
+    dgram->known_next = (dgram->known_next + 1) % KNOWN_MAX;
+    if (dgram->known_count < KNOWN_MAX)
+        dgram->known_count++;
+}
+
+const struct um_known *um_known_find(const struct um_dgram *dgram,
+                                     const struct um_name *host, bool *exact)
+{
+    const struct um_known *found = NULL;
+    *exact = false;
+    for (uint32_t i = 0; i < dgram->known_count && !*exact; i++) {
+        const struct um_known *known = &dgram->known[i];
+        if (!um_addr_equal(known->host.addr, host->addr))
+            continue;
+        found = known;
+        *exact = known->host.port == host->port;
+    }
+    return found;
+}
+
+/* ---- host sockets ---- */
+
+int um_host_side_open(struct um_switchboard *sb, struct um_sock *sock, int side,
+                      int protocol,
+                      void (*fn)(struct um_switchboard *, struct um_watch *,
+                                 uint32_t))
+{
+    struct um_host_side *host = &sock->dgram->host[side];
+    if (host->watch.fd >= 0)
+        return host->watch.fd;
+    int fd = socket(side ? AF_INET6 : AF_INET,
+                    SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
+    if (fd < 0)
+        return -errno;
+    um_options_to_host(sock, fd);
+    host->sock = sock;
+    host->watch.fn = fn;
+    int rc = um_watch_add(sb, &host->watch, fd, EPOLLIN);
+    if (rc < 0) {
+        close(fd);
+        host->watch.fd = -1;
+        return rc;
+    }
+    return fd;
+}
+
+void um_host_sides_close(struct um_switchboard *sb, struct um_dgram *dgram)
+{
+    for (int side = 0; side < 2; side++) {
+        struct um_host_side *host = &dgram->host[side];
+        if (host->watch.fd < 0)
+            continue;
+        um_watch_remove(sb, &host->watch);
+        close(host->watch.fd);
+        host->watch.fd = -1;
+    }
+}
+
+void um_host_side_disconnect(struct um_dgram *dgram)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    for (int side = 0; side < 2; side++) {
+        struct um_host_side *host = &dgram->host[side];
+        if (host->watch.fd >= 0 && host->connected)
+            connect(host->watch.fd, &none, sizeof none);
+        host->connected = false;
+    }
+}
+
+/* One datagram from the host. Return: false when there is none left. */
+static bool host_receive(struct um_switchboard *sb, struct um_host_side *host)
+{
+    struct um_sock *sock = host->sock;
+    struct sockaddr_storage ss;
+    socklen_t ss_len = sizeof ss;
+    ssize_t n = recvfrom(host->watch.fd, sb->scratch, UM_SCRATCH, MSG_DONTWAIT,
+                         (struct sockaddr *)&ss, &ss_len);
+    if (n < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return false;
+        um_dgram_fail(sb, sock, errno);
+        return true;
+    }
+    struct um_name peer;
+    bool exact;
+    if (um_name_from_host(&ss, &peer) < 0)
+        return true;
+    const struct um_known *known = um_known_find(sock->dgram, &peer, &exact);
+    if (!known)
+        return true;
+    struct um_arrival arrival = {.len = (uint32_t)n, .ttl = DEFAULT_TTL};
+    arrival.from = known->view;
+    if (!exact)
+        um_stack_unmap(sock->stack, sock->protocol, &peer, &arrival.from);
+    memcpy(arrival.to, known->source, 16);
+    um_dgram_deliver(sb, sock, &arrival, sb->scratch);
+    return true;
+}
+
+static void host_ready(struct um_switchboard *sb, struct um_watch *watch,
+                       uint32_t events)
+{
+    (void)events;
+    struct um_host_side *host = UM_CONTAINER(watch, struct um_host_side, watch);
+    for (int i = 0; i < HOST_BATCH && host_receive(sb, host); i++)
+        ;
+}
+
+/* Connect the host socket like the view's. */
+static void follow_connect(struct um_sock *sock, struct um_host_side *host,
+                           const struct um_known *known)
+{
+    struct sockaddr_storage ss;
+    if (host->connected || sock->state != UM_CONNECTED ||
+        !um_name_equal(&known->view, &sock->peer))
+        return;
+    socklen_t len = um_name_to_host(&known->host, &ss);
+    host->connected = connect(host->watch.fd, (struct sockaddr *)&ss, len) == 0;
+}
+
+static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
+                            const struct um_known *known, const void *data,
+                            size_t len)
+{
+    struct sockaddr_storage ss;
+    socklen_t ss_len = um_name_to_host(&known->host, &ss);
+    int side = ss.ss_family == AF_INET6;
+    int fd = um_host_side_open(sb, sock, side, IPPROTO_UDP, host_ready);
+    if (fd < 0)
+        return fd;
+    follow_connect(sock, &sock->dgram->host[side], known);
+    um_known_add(sock->dgram, known);
+    if (sendto(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL,
+               (struct sockaddr *)&ss, ss_len) >= 0)
+        return (ssize_t)len;
+    if (errno == EAGAIN || errno == ENOBUFS)
+        return (ssize_t)len; /* dropped, as on a full link */
+    return -errno;
+}
+
+/* ---- many receivers ---- */
+
+bool um_stack_broadcasts(const struct um_stack *stack, const uint8_t addr[16])
+{
+    static const uint8_t all[4] = {255, 255, 255, 255};
+    if (!um_addr_is_v4(addr))
+        return false;
+    if (memcmp(addr + 12, all, 4) == 0)
+        return true;
+    for (int i = 0; i < stack->address_count; i++) {
+        const struct um_card_address *a = &stack->addresses[i];
+        int host_bits = 128 - a->prefix;
+        if (!um_addr_is_v4(a->addr) || host_bits < 2 || a->prefix < V4_PREFIX)
+            continue;
+        bool is = true;
+        for (int bit = 0; bit < 32 && is; bit++) {
+            int shift = 7 - bit % 8, byte = 12 + bit / 8;
+            int want = bit >= 32 - host_bits ? 1 : a->addr[byte] >> shift & 1;
+            is = (addr[byte] >> shift & 1) == want;
+        }
+        if (is)
+            return true;
+    }
+    return false;
+}
+
+struct spread {
+    struct um_switchboard *sb;
+    const struct um_arrival *arrival;
+    const void *data;
+};
+
+static void spread_to(struct um_sock *sock, void *arg)
+{
+    const struct spread *spread = arg;
+    struct um_arrival arrival = *spread->arrival;
+    if (sock->type == SOCK_DGRAM)
+        um_dgram_deliver(spread->sb, sock, &arrival, spread->data);
+}
+
+static void send_to_all(struct um_switchboard *sb, struct um_sock *sock,
+                        const struct um_name *dest,
+                        const struct um_arrival *arrival, const void *data)
+{
+    struct spread spread = {sb, arrival, data};
+    if (um_addr_is_multicast(dest->addr) &&
+        !um_option_int(
+            sock, um_addr_is_v4(dest->addr) ? IPPROTO_IP : IPPROTO_IPV6,
+            um_addr_is_v4(dest->addr) ? IP_MULTICAST_LOOP : IPV6_MULTICAST_LOOP,
+            1))
+        return;
+    um_port_each(sock->stack, IPPROTO_UDP, dest, spread_to, &spread);
+}
+
+/* ---- forwards ---- */
+
+struct flow {
+    struct um_name view;
+    struct sockaddr_in6 host; /* or a sockaddr_in */
+    socklen_t host_len;
+    uint64_t used;
+};
+
+struct forward {
+    struct um_watch watch;
+    struct um_list link;
+    struct um_stack *stack;
+    uint16_t port;
+    uint8_t gateway[2][16]; /* IPv4, IPv6 */
+    struct flow *flows;
+    uint32_t flow_count, last;
+    uint64_t clock;
+};
+
+static struct flow *flow_of(struct forward *forward, const struct um_name *view)
+{
+    struct flow *flows = forward->flows;
+    if (forward->last < forward->flow_count &&
+        um_name_equal(&flows[forward->last].view, view))
+        return &flows[forward->last];
+    for (uint32_t i = 0; i < forward->flow_count; i++)
+        if (um_name_equal(&flows[i].view, view)) {
+            forward->last = i;
+            return &flows[i];
+        }
+    return NULL;
+}
+
+static struct flow *new_flow(struct forward *forward)
+{
+    if (forward->flow_count < FLOW_MAX)
+        return &forward->flows[forward->flow_count++];
+    struct flow *oldest = forward->flows;
+    for (uint32_t i = 1; i < FLOW_MAX; i++)
+        if (forward->flows[i].used < oldest->used)
+            oldest = &forward->flows[i];
+    return oldest;
+}
+
+/* Show a peer of the host under a name of the view. */
+static void name_peer(struct forward *forward,
+                      const struct sockaddr_storage *ss, socklen_t len,
+                      struct um_name *ret)
+{
+    um_name_from_host(ss, ret);
+    if (um_addr_is_loopback(ret->addr))
+        memcpy(ret->addr, forward->gateway[!um_addr_is_v4(ret->addr)], 16);
+    struct flow *flow = flow_of(forward, ret);
+    if (!flow)
+        flow = new_flow(forward);
+    flow->view = *ret;
+    memcpy(&flow->host, ss, sizeof flow->host);
+    flow->host_len = len;
+    flow->used = ++forward->clock;
+}
+
+static bool forward_receive(struct um_switchboard *sb, struct forward *forward)
+{
+    struct sockaddr_storage ss = {0};
+    socklen_t ss_len = sizeof ss;
+    ssize_t n = recvfrom(forward->watch.fd, sb->scratch, UM_SCRATCH,
+                         MSG_DONTWAIT, (struct sockaddr *)&ss, &ss_len);
+    if (n < 0)
+        return errno != EAGAIN && errno != EWOULDBLOCK;
+    struct um_arrival arrival = {.len = (uint32_t)n, .ttl = DEFAULT_TTL};
+    struct um_name host, to = {.port = forward->port};
+    name_peer(forward, &ss, ss_len, &arrival.from);
+    if (um_stack_route(forward->stack, IPPROTO_UDP, &arrival.from, &host,
+                       to.addr) < 0)
+        return true;
+    memcpy(arrival.to, to.addr, 16);
+    struct um_sock *sock =
+        um_port_find(forward->stack, IPPROTO_UDP, &to, &arrival.from);
+    if (sock)
+        um_dgram_deliver(sb, sock, &arrival, sb->scratch);
+    return true;
+}
+
+static void forward_ready(struct um_switchboard *sb, struct um_watch *watch,
+                          uint32_t events)
+{
+    (void)events;
+    struct forward *forward = UM_CONTAINER(watch, struct forward, watch);
+    for (int i = 0; i < HOST_BATCH && forward_receive(sb, forward); i++)
+        ;
+}
+
+/* Is dest a peer of a forward that leads to this socket? Return: true if the
+ * datagram went there. */
+static bool send_by_forward(struct um_switchboard *sb,
+                            const struct um_sock *sock,
+                            const struct um_name *dest, const void *data,
+                            size_t len)
+{
+    struct um_list *head = &um_dgrams_of(sb)->forwards;
+    for (struct um_list *l = head->next; l != head; l = l->next) {
+        struct forward *forward = UM_CONTAINER(l, struct forward, link);
+        if (forward->stack != sock->stack || forward->port != sock->local.port)
+            continue;
+        struct flow *flow = flow_of(forward, dest);
+        if (!flow)
+            continue;
+        sendto(forward->watch.fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL,
+               (struct sockaddr *)&flow->host, flow->host_len);
+        return true;
+    }
+    return false;
+}
+
+int um_dgram_forward(struct um_switchboard *sb, struct um_stack *stack, int fd,
+                     int port, const uint8_t gateway4[16],
+                     const uint8_t gateway6[16])
+{
+    struct um_dgrams *dgrams = um_dgrams_of(sb);
+    struct forward *forward = dgrams ? calloc(1, sizeof *forward) : NULL;
+    if (forward)
+        forward->flows = calloc(FLOW_MAX, sizeof *forward->flows);
+    if (!forward || !forward->flows) {
+        free(forward);
+        return -ENOMEM;
+    }
+    forward->stack = stack;
+    forward->port = (uint16_t)port;
+    memcpy(forward->gateway[0], gateway4 ? gateway4 : um_loopback4, 16);
+    memcpy(forward->gateway[1], gateway6 ? gateway6 : um_loopback6, 16);
+    forward->watch.fn = forward_ready;
+    int rc = um_watch_add(sb, &forward->watch, fd, EPOLLIN);
+    if (rc < 0) {
+        free(forward->flows);
+        free(forward);
+        return rc;
+    }
+    um_list_append(&dgrams->forwards, &forward->link);
+    return 0;
+}
+
+void um_forwards_destroy(struct um_switchboard *sb, struct um_dgrams *dgrams)
+{
+    while (!um_list_empty(&dgrams->forwards)) {
+        struct forward *forward =
+            UM_CONTAINER(dgrams->forwards.next, struct forward, link);
+        um_watch_remove(sb, &forward->watch);
+        close(forward->watch.fd);
+        um_list_remove(&forward->link);
+        free(forward->flows);
+        um_later_free(sb, forward);
+    }
+}
+
+/* ---- sending ---- */
+
+static int check_length(const struct um_name *dest, size_t len)
+{
+    size_t max = um_addr_is_v4(dest->addr) ? UDP_MAX_V4 : UDP_MAX_V6;
+    return len > max ? -EMSGSIZE : 0;
+}
+
+/* A closed port: only a connected sender is told. */
+static void refuse(struct um_switchboard *sb, struct um_sock *sock,
+                   const struct um_name *dest)
+{
+    if (sock->state == UM_CONNECTED && um_name_equal(dest, &sock->peer))
+        um_dgram_fail(sb, sock, ECONNREFUSED);
+}
+
+static void send_local(struct um_switchboard *sb, struct um_sock *sock,
+                       const struct um_name *dest, struct um_arrival *arrival,
+                       const void *data)
+{
+    struct um_sock *receiver =
+        um_port_find(sock->stack, IPPROTO_UDP, dest, &arrival->from);
+    if (receiver && receiver->dgram)
+        um_dgram_deliver(sb, receiver, arrival, data);
+    else
+        refuse(sb, sock, dest);
+}
+
+/* Fill in who sends: the chosen source, else the bound address, else the
+ * route's. */
+static void set_source(const struct um_sock *sock, const struct um_how *how,
+                       const uint8_t source[16], struct um_name *ret)
+{
+    const uint8_t *addr = sock->local.addr;
+    if (how->has_source)
+        addr = how->source;
+    else if (um_addr_is_any(addr) || um_addr_is_multicast(addr))
+        addr = source;
+    memcpy(ret->addr, addr, 16);
+    ret->port = sock->local.port;
+}
+
+ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
+                    const struct um_name *where, const struct um_how *how,
+                    const void *data, size_t len)
+{
+    struct um_known known = {.view = *where};
+    struct um_name *dest = &known.view;
+    struct um_arrival arrival = {.len = (uint32_t)len, .ttl = DEFAULT_TTL};
+    int rc = dest->port ? um_dgram_check_dest(sock, dest) : -EINVAL;
+    if (rc == 0)
+        rc = check_length(dest, len);
+    if (rc == 0)
+        rc = um_dgram_autobind(sock);
+    if (rc < 0)
+        return rc;
+    if (send_by_forward(sb, sock, dest, data, len))
+        return (ssize_t)len;
+    int road = um_stack_route(sock->stack, IPPROTO_UDP, dest, &known.host,
+                              known.source);
+    if (road < 0)
+        return road;
+    set_source(sock, how, known.source, &arrival.from);
+    memcpy(known.source, arrival.from.addr, 16);
+    memcpy(arrival.to, dest->addr, 16);
+    if (um_addr_is_multicast(dest->addr) ||
+        um_stack_broadcasts(sock->stack, dest->addr)) {
+        send_to_all(sb, sock, dest, &arrival, data);
+        return (ssize_t)len;
+    }
+    if (road != UM_ROAD_LOCAL && um_addr_is_loopback(arrival.from.addr))
+        return -EINVAL;
+    switch ((enum um_road)road) {
+    case UM_ROAD_LOCAL:
+        send_local(sb, sock, dest, &arrival, data);
+        break;
+    case UM_ROAD_RELAY:
+        return send_relayed(sb, sock, &known, data, len);
+    case UM_ROAD_REFUSED:
+        refuse(sb, sock, dest);
+        break;
+    case UM_ROAD_UNREACHABLE:
+        return -EHOSTUNREACH;
+    }
+    return (ssize_t)len;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * um_api.h - what Python sees of the C core
+ *
+ * One text for two readers: the C files include it, and cffi's cdef() reads it
+ * (csrc/build_ffi.py drops the lines that begin with '#include', '#ifndef' and
+ * the like). So it holds simple defines, enums, structs and prototypes only.
+ *
+ * Conventions. Functions return >= 0 or a negative errno. Addresses are 16
+ * bytes: an IPv6 address, or an IPv4 address in its IPv4-mapped form
+ * (::ffff:a.b.c.d); prefix lengths count in that space (10.0.2.0/24 is 120).
+ * Ports are in host byte order. Everything that configures a switchboard is
+ * called before um_switchboard_start(); what may be called later, from the one
+ * Python thread, says so. A buffer belongs to its caller and is not kept.
+ */
+#ifndef UM_API_H
+#define UM_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a stack does with the sockets of its view. */
+enum um_stack_kind {
+    UM_STACK_NET,   /* addresses, ports and routes of its own */
+    UM_STACK_NULL,  /* every socket() fails: EAFNOSUPPORT */
+    UM_STACK_NATIVE /* the host's network: calls go through unchanged */
+};
+
+/* Where a route leads. */
+enum um_road {
+    UM_ROAD_LOCAL,      /* both ends in this stack */
+    UM_ROAD_RELAY,      /* by a socket of the host */
+    UM_ROAD_REFUSED,    /* there is a host, its ports are closed */
+    UM_ROAD_UNREACHABLE /* EHOSTUNREACH */
+};
+
+enum um_log_level { UM_LOG_DEBUG, UM_LOG_INFO, UM_LOG_WARNING, UM_LOG_ERROR };
+
+/* What the switchboard tells Python. */
+enum um_event_kind {
+    UM_EVENT_LOG,     /* level, data = text */
+    UM_EVENT_NETLINK, /* a request on a netlink socket: cookie, data; id may
+                         be 0 (nobody waits for an answer) */
+    UM_EVENT_IOCTL,   /* id, request = the SIOC* number, arg = its pointer,
+                         data = the struct ifreq or ifconf that it points to */
+    UM_EVENT_ENDED    /* no process is left under the filter */
+};
+
+struct um_event {
+    uint32_t kind;
+    uint32_t level;
+    uint64_t id;      /* of the stopped call, for um_answer() */
+    uint64_t cookie;  /* of the socket */
+    uint64_t arg;     /* third argument of the call */
+    uint32_t request; /* ioctl number */
+    uint32_t stack;
+    int32_t pid; /* of the calling thread */
+    uint32_t protocol; /* netlink protocol; 0 is NETLINK_ROUTE */
+    uint32_t portid; /* netlink address of the socket */
+    uint32_t len;
+    uint8_t *data; /* len bytes, freed by um_event_free() */
+};
+
+/* One line of the listing of sockets, see um_socket_list(). */
+struct um_socket_info {
+    uint64_t cookie;
+    uint32_t stack;
+    uint16_t family;
+    uint16_t type;
+    uint16_t protocol;
+    uint16_t state; /* TCP states as in <netinet/tcp.h>; 7 is closed */
+    uint8_t local[16];
+    uint8_t remote[16];
+    uint16_t local_port;
+    uint16_t remote_port;
+    uint32_t inode;
+};
+
+/* Bits of um_filter_install()'s flags: which optional calls are stopped. */
+#define UM_FILTER_FILES 1 /* open, openat, openat2 for reading */
+#define UM_FILTER_NAME  2 /* uname, sethostname, setdomainname */
+
+struct um_switchboard;
+
+/* Make a switchboard. rundir: a directory of mode 0700 in which sockets are
+ * bound for a moment (no name stays). Return: NULL with errno set. */
+struct um_switchboard *um_switchboard_create(const char *rundir);
+/* Stop the threads and free everything; NULL is fine. Programs that still
+ * wait get ENOSYS from the kernel. */
+void um_switchboard_destroy(struct um_switchboard *sb);
+
+/* Add a stack. Return: its number (the first one is the view's default). */
+int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6);
+/* Give a stack an address of its own. card: interface index (1 is lo). */
+int um_address_add(struct um_switchboard *sb, int stack, int card,
+                   const uint8_t *address, int prefix);
+/* Add a route: longest prefix wins, the first of equals. source: the address
+ * that a socket gets which takes this road, NULL for none. */
+int um_route_add(struct um_switchboard *sb, int stack, const uint8_t *to,
+                 int prefix, int road, int card, const uint8_t *source);
+/* Translate a destination before the road is chosen: relayed connections to
+ * address and port (0: any) go to to_address and to_port (0: the same) of the
+ * host. protocol: IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP or 0 for any. */
+int um_map_add(struct um_switchboard *sb, int stack, const uint8_t *address,
+               int protocol, int port, const uint8_t *to_address, int to_port);
+/* Lead a port of the host into the stack. fd: a socket of the host, listening
+ * (TCP) or bound (UDP); the switchboard owns it from now on. gateway4 and
+ * gateway6: the source address shown for peers on the host's loopback. */
+int um_forward_add(struct um_switchboard *sb, int stack, int protocol, int fd,
+                   int port, const uint8_t *gateway4, const uint8_t *gateway6);
+/* Show content where a program opens path (absolute, normalised). */
+int um_file_add(struct um_switchboard *sb, const char *path,
+                const void *content, size_t len);
+/* Refuse (ECONNREFUSED) connections to the unix socket at path. */
+int um_unix_refuse(struct um_switchboard *sb, const char *path);
+/* The names that uname(2) gives; NULL leaves the host's. */
+int um_hostname_set(struct um_switchboard *sb, const char *host,
+                    const char *domain);
+
+/* In the child that becomes the view's first process: install the filter,
+ * write the listener's descriptor number (an int) to sync_fd, wait until a
+ * byte can be read there, close it and execute argv as execvp(3) does.
+ * Return: only on failure, a negative errno; *stage tells where
+ * (0 filter, 1 hand-over, 2 exec). */
+int um_child_exec(int sync_fd, int flags, char **argv, int *stage);
+/* Take descriptor fd of process pid. Return: our copy. */
+int um_take_fd(int pid, int fd);
+/* Start the threads; notify_fd: the listener, owned from now on. */
+int um_switchboard_start(struct um_switchboard *sb, int notify_fd);
+
+/* The rest may be called while the switchboard runs, from one thread. */
+
+/* Readable when an event waits. */
+int um_event_fd(struct um_switchboard *sb);
+/* Take the next event. Return: 1, or 0 when there is none. */
+int um_event_next(struct um_switchboard *sb, struct um_event *ret);
+void um_event_free(struct um_event *event);
+/* Put a datagram into the queue of a netlink socket. from: netlink port id of
+ * the sender (0: the kernel). */
+int um_netlink_push(struct um_switchboard *sb, uint64_t cookie,
+                    const void *data, size_t len);
+/* Note a write into the caller's memory, done when um_answer() is called. */
+int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,
+                    const void *data, size_t len);
+/* Answer a stopped call: error (an errno, 0 for none) or value. */
+int um_answer(struct um_switchboard *sb, uint64_t id, int64_t value,
+              int error);
+/* List the sockets. Return: how many there are; at most max are written. */
+int um_socket_list(struct um_switchboard *sb, struct um_socket_info *ret,
+                   int max);
+
+#endif
