@@ -1,0 +1,17 @@
+"""No network at all: every socket call fails with EAFNOSUPPORT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from umview.module import PlainMount
+from umview.view import StackKind
+
+
+def parse(options: Sequence[str]) -> PlainMount:
+    """Return the stack that ``-p umnetnull`` asks for.
+
+    Raises:
+        UmviewError: An option is given: there are none.
+    """
+    return PlainMount(StackKind.NULL, options)

@@ -1,0 +1,311 @@
+"""The only importer of the C core: typed calls, and errors as exceptions.
+
+Addresses are objects of `ipaddress` here and 16 bytes there, IPv4 in its IPv4-mapped
+form, so that an IPv4 prefix length counts from 96. Ownership follows csrc/um_api.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from umview._core import ffi, lib
+from umview.boundary import Done, Failed, Verdict
+
+if TYPE_CHECKING:
+    import socket
+    from umview.view import Address, Filter, Interface, Network, Road, StackKind
+
+_PR_SET_CHILD_SUBREAPER = 36
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
+class EventKind(IntEnum):
+    """What the switchboard tells (enum um_event_kind)."""
+
+    LOG = lib.UM_EVENT_LOG
+    NETLINK = lib.UM_EVENT_NETLINK
+    IOCTL = lib.UM_EVENT_IOCTL
+    ENDED = lib.UM_EVENT_ENDED
+
+
+class Stage(IntEnum):
+    """Where um_child_exec() failed."""
+
+    FILTER = 0
+    HAND_OVER = 1
+    EXEC = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the switchboard asks or tells; the fields are those of struct um_event."""
+
+    kind: EventKind
+    level: int
+    id: int
+    cookie: int
+    arg: int
+    request: int
+    stack: int
+    pid: int
+    protocol: int
+    portid: int
+    data: bytes
+
+
+def check(rc: int, what: str) -> int:
+    """Return rc, or raise what a negative errno stands for.
+
+    Args:
+        rc: What a function of the core returned.
+        what: What was tried, for the message.
+
+    Raises:
+        OSError: rc is negative; its errno is -rc.
+    """
+    if rc < 0:
+        raise OSError(-rc, f"{what}: {os.strerror(-rc)}")
+    return rc
+
+
+def pack(address: Address) -> bytes:
+    """Return the 16 bytes that stand for an address in the core."""
+    return address.packed if address.version == 6 else _MAPPED + address.packed
+
+
+def _prefix(network: Network | Interface) -> int:
+    length = network.max_prefixlen
+    prefix = int(str(network).partition("/")[2])
+    return 128 - length + prefix
+
+
+def child_exec(sync_fd: int, flags: Filter, argv: Sequence[str]) -> tuple[Stage, int]:
+    """Put this process under the filter and execute argv.
+
+    Args:
+        sync_fd: The socket to the supervisor, see um_child_exec().
+        flags: Which optional calls are stopped.
+        argv: The command, looked for in PATH.
+
+    Returns:
+        Only on failure: where it failed, and the errno (> 0).
+    """
+    words = [ffi.new("char[]", os.fsencode(word)) for word in argv]
+    stage = ffi.new("int *")
+    rc = lib.um_child_exec(
+        sync_fd, int(flags), ffi.new("char *[]", [*words, ffi.NULL]), stage
+    )
+    return Stage(stage[0]), -rc
+
+
+def take_fd(pid: int, fd: int) -> int:
+    """Return our own descriptor for what fd is in the process pid.
+
+    Raises:
+        OSError: As pidfd_open(2) and pidfd_getfd(2).
+    """
+    return check(lib.um_take_fd(pid, fd), "pidfd_getfd")
+
+
+def become_subreaper() -> None:
+    """Make orphaned descendants the children of this process.
+
+    Raises:
+        OSError: As prctl(2), PR_SET_CHILD_SUBREAPER.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0:
+        check(-ctypes.get_errno(), "prctl")
+
+
+class Switchboard:
+    """The C threads that answer a view's calls and move its bytes.
+
+    All methods are for one thread. What configures it comes before start().
+    """
+
+    def __init__(self, rundir: str) -> None:
+        """Make a switchboard.
+
+        Args:
+            rundir: A directory of mode 0700 for sockets that are bound for a moment.
+
+        Raises:
+            OSError: As the core says.
+        """
+        ffi.errno = 0
+        self._sb = lib.um_switchboard_create(os.fsencode(rundir))
+        if self._sb == ffi.NULL:
+            code = ffi.errno or errno.ENOMEM
+            raise OSError(code, f"switchboard: {os.strerror(code)}")
+
+    def close(self) -> None:
+        """Stop the threads and free everything."""
+        lib.um_switchboard_destroy(self._sb)
+        self._sb = ffi.NULL
+
+    def add_stack(self, kind: StackKind, *, ipv4: bool, ipv6: bool) -> int:
+        """Add a stack and return its number; the first is the view's default."""
+        return check(lib.um_stack_add(self._sb, int(kind), ipv4, ipv6), "stack")
+
+    def add_address(self, stack: int, card: int, interface: Interface) -> None:
+        """Give a stack an address of its own, on the card of that index."""
+        check(
+            lib.um_address_add(
+                self._sb, stack, card, pack(interface.ip), _prefix(interface)
+            ),
+            f"address {interface}",
+        )
+
+    def add_route(
+        self, stack: int, to: Network, road: Road, card: int, source: Address | None
+    ) -> None:
+        """Add a route; the longest prefix wins.
+
+        Args:
+            stack: The stack's number.
+            to: The destinations.
+            road: Where they are reached.
+            card: The index of the card of this route.
+            source: The address that a socket gets which takes it, None for none.
+        """
+        check(
+            lib.um_route_add(
+                self._sb,
+                stack,
+                pack(to.network_address),
+                _prefix(to),
+                int(road),
+                card,
+                ffi.NULL if source is None else pack(source),
+            ),
+            f"route {to}",
+        )
+
+    def add_map(
+        self,
+        stack: int,
+        address: Address,
+        to_address: Address,
+        *,
+        protocol: int = 0,
+        port: int = 0,
+        to_port: int = 0,
+    ) -> None:
+        """Lead what goes to address (and port) to an address (and port) of the host.
+
+        Protocol 0 and port 0 mean any, to_port 0 the same port.
+        """
+        check(
+            lib.um_map_add(
+                self._sb,
+                stack,
+                pack(address),
+                protocol,
+                port,
+                pack(to_address),
+                to_port,
+            ),
+            f"map of {address}",
+        )
+
+    def add_forward(
+        self,
+        stack: int,
+        sock: socket.socket,
+        port: int,
+        gateway4: Address,
+        gateway6: Address,
+    ) -> None:
+        """Lead a port of the host into the stack.
+
+        Args:
+            stack: The stack's number.
+            sock: A listening or a bound socket of the host; taken over.
+            port: The port in the stack.
+            gateway4: What an IPv4 peer on the host's loopback is shown as.
+            gateway6: The same for IPv6.
+        """
+        protocol = sock.proto
+        check(
+            lib.um_forward_add(
+                self._sb,
+                stack,
+                protocol,
+                sock.detach(),
+                port,
+                pack(gateway4),
+                pack(gateway6),
+            ),
+            f"forward to port {port}",
+        )
+
+    def add_file(self, path: str, content: bytes) -> None:
+        """Show content where a program opens path (absolute, normalised)."""
+        check(lib.um_file_add(self._sb, os.fsencode(path), content, len(content)), path)
+
+    def refuse_unix(self, path: str) -> None:
+        """Refuse connections to the unix socket at path."""
+        check(lib.um_unix_refuse(self._sb, os.fsencode(path)), path)
+
+    def set_hostname(self, host: str | None, domain: str | None) -> None:
+        """Set the names that uname(2) gives; None leaves the host's."""
+        names = [
+            ffi.NULL if name is None else ffi.new("char[]", os.fsencode(name))
+            for name in (host, domain)
+        ]
+        check(lib.um_hostname_set(self._sb, *names), "host name")
+
+    def start(self, notify_fd: int) -> None:
+        """Start the threads; notify_fd, the listener, is owned from now on."""
+        check(lib.um_switchboard_start(self._sb, notify_fd), "switchboard")
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when an event waits."""
+        return check(lib.um_event_fd(self._sb), "event queue")
+
+    def events(self) -> Iterator[Event]:
+        """Take all events that wait."""
+        raw = ffi.new("struct um_event *")
+        while check(lib.um_event_next(self._sb, raw), "event queue"):
+            try:
+                event = Event(
+                    kind=EventKind(raw.kind),
+                    level=raw.level,
+                    id=raw.id,
+                    cookie=raw.cookie,
+                    arg=raw.arg,
+                    request=raw.request,
+                    stack=raw.stack,
+                    pid=raw.pid,
+                    protocol=raw.protocol,
+                    portid=raw.portid,
+                    data=bytes(ffi.buffer(raw.data, raw.len)) if raw.len else b"",
+                )
+            finally:
+                lib.um_event_free(raw)
+            yield event
+
+    def push_netlink(self, cookie: int, datagram: bytes) -> None:
+        """Put a datagram of the kernel's into the queue of a netlink socket."""
+        check(lib.um_netlink_push(self._sb, cookie, datagram, len(datagram)), "netlink")
+
+    def answer(self, call: int, verdict: Verdict) -> None:
+        """Answer a stopped call; one that was interrupted meanwhile is forgotten."""
+        match verdict:
+            case Done(value, writes):
+                for address, data in writes:
+                    check(
+                        lib.um_answer_write(self._sb, call, address, data, len(data)),
+                        "write",
+                    )
+                check(lib.um_answer(self._sb, call, value, 0), "answer")
+            case Failed(code):
+                check(lib.um_answer(self._sb, call, -1, code), "answer")

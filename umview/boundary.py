@@ -1,0 +1,57 @@
+"""The one place where a Python exception becomes the errno a program sees."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The handler answered.
+
+    Attributes:
+        value: What the call returns.
+        writes: What is written into the program's memory before: (address, bytes).
+    """
+
+    value: int
+    writes: tuple[tuple[int, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The call fails: the program gets -1 and this errno (always > 0)."""
+
+    errno: int
+
+
+Verdict: TypeAlias = Done | Failed
+
+
+def answer(name: str, handler: Callable[[], Verdict]) -> Verdict:
+    """Run one handler and turn whatever it does into a verdict.
+
+    Args:
+        name: The call's name, for the log only.
+        handler: The call's handler with its arguments bound.
+
+    Returns:
+        The handler's verdict. An OSError becomes Failed with its errno. Any other
+        exception is a defect of ours: it is logged with its traceback and becomes
+        Failed(EIO), so that the program goes on.
+    """
+    try:
+        return handler()
+    except OSError as exc:
+        if exc.errno:
+            return Failed(exc.errno)
+        log.exception("%s: OSError without an errno", name)
+    except Exception:
+        log.exception("%s: handler failed", name)
+    return Failed(errno.EIO)

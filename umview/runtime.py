@@ -1,0 +1,159 @@
+"""The directory of a view's sockets, and the name that it takes by having one.
+
+``$XDG_RUNTIME_DIR/umview/NAME``, or ``/tmp/umview-UID/NAME`` where that is missing. The
+supervisor holds a lock (flock(2)) on its directory for as long as it lives, so a
+directory that can be locked was left by one that was killed, and the next to come
+removes it. Whoever makes or removes one holds a lock on the directory above, which is
+removed with its last view: after taking that lock one has to look whether the
+directory is still the one that was opened.
+
+Paths are strings here: pathlib would be 5 of the 90 ms that umview takes to start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+
+from umview.errors import UmviewError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+
+
+class Runtime:
+    """A view's own directory; its name is taken until the lock's last copy closes."""
+
+    def __init__(self, path: str, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    def release(self) -> None:
+        """Leave the directory to the other processes that hold it open."""
+        os.close(self._lock)
+
+    def remove(self) -> None:
+        """Remove the directory, unless another view has taken the name since."""
+        with contextlib.suppress(OSError), _locked(os.path.dirname(self.path)):
+            _remove(self.path)
+
+    def remove_stale(self) -> None:
+        """Remove the directory where its supervisor was killed."""
+        with contextlib.suppress(OSError), _locked(os.path.dirname(self.path)):
+            _remove_dead(self.path)
+
+
+def create(name: str, environ: Mapping[str, str]) -> Runtime:
+    """Take a name, and clean up after killed supervisors.
+
+    Args:
+        name: The view's name.
+        environ: The environment, for XDG_RUNTIME_DIR.
+
+    Raises:
+        UmviewError: The name is in use or has no sense, or no directory can be made.
+    """
+    if not _NAME.fullmatch(name):
+        raise UmviewError(
+            f"-V {name}: a name is up to 64 letters, digits, dots, - and _"
+        )
+    root = _root(environ)
+    try:
+        with _locked(root):
+            with os.scandir(root) as entries:
+                for entry in entries:
+                    _remove_dead(entry.path)
+            path = f"{root}/{name}"
+            os.mkdir(path, mode=0o700)
+            return Runtime(path, _lock(path))
+    except FileExistsError:
+        raise UmviewError(
+            f"-V {name}: a view of this name is running; choose another name"
+        ) from None
+    except OSError as exc:
+        raise UmviewError(
+            f"cannot make the directory {root}/{name}: {exc.strerror}; "
+            "set XDG_RUNTIME_DIR to a directory of your own"
+        ) from exc
+
+
+def _root(environ: Mapping[str, str]) -> str:
+    given = environ.get("XDG_RUNTIME_DIR")
+    if given and _is_own(given) and os.access(given, os.W_OK | os.X_OK):
+        return f"{given}/umview"
+    return f"/tmp/umview-{os.getuid()}"
+
+
+def _is_own(path: str) -> bool:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+
+
+@contextlib.contextmanager
+def _locked(root: str) -> Iterator[None]:
+    """Hold the lock on the directory of all views, made if it is missing.
+
+    It is removed at the end if it is empty.
+
+    Raises:
+        OSError: It cannot be made, or is not the user's own.
+    """
+    while True:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(root, mode=0o700)
+        if not _is_own(root):
+            raise PermissionError(1, "it belongs to somebody else")
+        fd = _open(root)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.lstat(root)):
+                break
+        os.close(fd)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(root)
+        os.close(fd)
+
+
+def _lock(path: str) -> int:
+    """Return a descriptor that holds the lock on a directory.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+    """
+    fd = _open(path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+def _remove_dead(path: str) -> None:
+    try:
+        fd = _lock(path)
+    except OSError:
+        return  # alive, or already gone
+    _remove(path)
+    os.close(fd)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        with os.scandir(path) as entries:
+            for entry in entries:
+                os.unlink(entry.path)
+        os.rmdir(path)

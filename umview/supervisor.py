@@ -1,0 +1,306 @@
+"""The process that answers a view: parent of the command, there until the last ends.
+
+The command's process is forked first of all, while everything is as the user left it:
+limits, working directory, descriptors, process group, signals. Then the supervisor
+steps aside: a process group of its own in the same session (the terminal's signals and
+job control pass it by, and the command's group never becomes an orphaned one through
+it), no terminal signals, none of the user's descriptors (a pipe that others read has
+to end when the command ends), /dev/null for a stderr: what there is to say goes
+through the front. It is a child sub-reaper, so all processes of the view are
+its descendants: no child is left means that the view has ended.
+
+The command installs its filter by itself and passes the listener on by a socket; that
+socket is part of the loop, for the command can be stopped at any moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NoReturn
+
+from umview import _ffi, boundary, link
+from umview._ffi import Event, EventKind, Stage, Switchboard
+from umview.boundary import Done, Verdict
+from umview.errors import FAILED, UmviewError
+from umview.job import Job
+from umview.link import Kind
+from umview.runtime import Runtime
+from umview.view import Filter, Service
+
+log = logging.getLogger(__name__)
+
+_IGNORED = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGPIPE,
+)
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
+_INT = struct.Struct("=i")
+_NO_SECCOMP = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+_OLD_KERNEL = (
+    "this kernel has no seccomp user notification, or its use is forbidden here: "
+    "Linux 5.14 or later is needed"
+)
+_TAKEN = (
+    "this process is traced by seccomp already, and the kernel allows it once: "
+    "umview inside a view is not possible yet, run it outside"
+)
+
+
+def supervise(line: link.Supervisor, runtime: Runtime, job: Job) -> NoReturn:
+    """Be the supervisor, in a process just forked; see `umview.front.run`."""
+    status = FAILED
+    try:
+        _log_to(line, logging.INFO if job.is_verbose else logging.WARNING)
+        status = _Supervisor(line, runtime, job).run()
+    except UmviewError as exc:
+        runtime.remove()
+        line.send(Kind.FAILED, exc)
+    except Exception as exc:
+        log.exception("the supervisor failed")
+        runtime.remove()
+        line.send(Kind.FAILED, f"the supervisor failed: {exc}")
+    os._exit(status)
+
+
+def _log_to(line: link.Supervisor, level: int) -> None:
+    root = logging.getLogger()
+    root.setLevel(level)
+    root.addHandler(logging.StreamHandler(link.LogStream(line)))
+
+
+class _Supervisor:
+    def __init__(self, line: link.Supervisor, runtime: Runtime, job: Job) -> None:
+        """Configure the view.
+
+        Raises:
+            UmviewError: It cannot be had.
+        """
+        self._line = line
+        self._runtime = runtime
+        self._switchboard = _switchboard(runtime)
+        self._job = job
+        self._stacks = tuple(mount.add(self._switchboard) for mount in job.mounts)
+        self._filter = job.mounts[0].furnish(self._switchboard)
+        log.info("tracer: seccomp")
+        self._poll = select.poll()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._command = 0
+        self._status: int | None = None
+        self._running = True
+
+    def run(self) -> int:
+        """Start the command and serve its view until the last process has ended.
+
+        Returns:
+            The exit status of this process.
+        """
+        _ffi.become_subreaper()
+        sync, theirs = socket.socketpair()
+        self._command = os.fork()
+        if self._command == 0:
+            sync.close()
+            _become(theirs.fileno(), self._filter, self._job)
+        theirs.close()
+        _step_aside(self._job.inherited)
+        self._line.send(Kind.STARTED, self._command)
+        wake = _wake_on_signals()
+        self._watch(wake, partial(self._woken, wake))
+        self._watch(sync.fileno(), partial(self._handed_over, sync))
+        for stack in self._stacks:
+            for service in stack.services:
+                for fd in service.filenos():
+                    self._watch(fd, partial(self._wanted, service))
+        try:
+            while self._running:
+                for fd, _ in self._poll.poll():
+                    if fd in self._callbacks:
+                        self._callbacks[fd]()
+        except BaseException:
+            os.kill(self._command, signal.SIGKILL)
+            raise
+        self._switchboard.close()
+        self._runtime.remove()
+        if self._status is not None:
+            self._line.send(Kind.CLOSED, self._status)
+        return 0
+
+    # ---- what the loop waits for ----
+
+    def _watch(self, fd: int, callback: Callable[[], None]) -> None:
+        self._callbacks[fd] = callback
+        self._poll.register(fd, select.POLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        del self._callbacks[fd]
+        self._poll.unregister(fd)
+
+    def _woken(self, wake: int) -> None:
+        for number in os.read(wake, select.PIPE_BUF):
+            if number == signal.SIGTERM:
+                self._running = False
+        self._reap()
+
+    def _reap(self) -> None:
+        """Take note of what has become of the children, adopted ones included."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                self._running = False
+                return
+            if pid == 0:
+                break
+            if pid == self._command:
+                self._command_changed(status)
+        if self._status is not None:
+            self._line.send(Kind.ENDED, self._status)
+            self._line.close()
+
+    def _command_changed(self, status: int) -> None:
+        if os.WIFSTOPPED(status):
+            self._line.send(Kind.STOPPED, os.WSTOPSIG(status))
+        else:
+            code = os.waitstatus_to_exitcode(status)
+            self._status = 128 - code if code < 0 else code
+
+    def _handed_over(self, sync: socket.socket) -> None:
+        """Take the listener and let the command run.
+
+        Where the command ends before, it has said why.
+        """
+        message = sync.recv(_INT.size)
+        self._unwatch(sync.fileno())
+        with sync:
+            if len(message) < _INT.size:
+                return
+            listener = _ffi.take_fd(self._command, *_INT.unpack(message))
+            self._switchboard.start(listener)
+            self._watch(self._switchboard.fileno(), self._told)
+            sync.send(b"\n")
+
+    def _wanted(self, service: Service) -> None:
+        for fd in service.filenos():
+            self._unwatch(fd)
+        service.start()
+
+    # ---- what the switchboard tells ----
+
+    def _told(self) -> None:
+        for event in self._switchboard.events():
+            match event.kind:
+                case EventKind.LOG:
+                    text = event.data.decode("utf-8", "replace")
+                    log.log(_LEVELS[event.level], "%s", text)
+                case EventKind.NETLINK:
+                    self._answer(event, partial(self._netlink, event))
+                case EventKind.IOCTL:
+                    self._answer(event, partial(self._ioctl, event))
+                case EventKind.ENDED:
+                    pass  # our children tell better: also of those about to end
+
+    def _answer(self, event: Event, handler: Callable[[], Verdict]) -> None:
+        verdict = boundary.answer(event.kind.name.lower(), handler)
+        if event.id:
+            self._switchboard.answer(event.id, verdict)
+
+    def _netlink(self, event: Event) -> Verdict:
+        from umview import netlink
+
+        stack = self._stacks[event.stack]
+        for datagram in netlink.answer(stack, event.protocol, event.portid, event.data):
+            self._switchboard.push_netlink(event.cookie, datagram)
+        return Done(len(event.data))
+
+    def _ioctl(self, event: Event) -> Verdict:
+        from umview import ioctl
+
+        stack = self._stacks[event.stack]
+        return ioctl.answer(stack, event.request, event.arg, event.data)
+
+
+def _switchboard(runtime: Runtime) -> Switchboard:
+    try:
+        return Switchboard(runtime.path)
+    except OSError as exc:
+        if exc.errno in _NO_SECCOMP:
+            raise UmviewError(_OLD_KERNEL) from exc
+        raise UmviewError(f"cannot start: {exc.strerror}") from exc
+
+
+def _wake_on_signals() -> int:
+    """Return a descriptor that the numbers of our signals can be read from."""
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.write(write, bytes((signal.SIGCHLD,)))  # for what came before
+    return read
+
+
+def _step_aside(inherited: Iterable[int]) -> None:
+    """Leave the user's terminal, pipes, directory and limit of descriptors."""
+    os.setpgid(0, 0)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
+    for fd in inherited:
+        os.close(fd)
+    os.chdir("/")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+# ---- the command's process ----
+
+
+def _become(sync: int, needed: Filter, job: Job) -> NoReturn:
+    """Become the command; on failure say why, and exit as a shell does."""
+    # what Python has changed, and nothing else: nohup(1) has to reach the command
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, job.mask)
+    stage, code = _ffi.child_exec(sync, needed, job.command)
+    text, status = _why_not(stage, code, job.command[0])
+    if text:
+        os.write(2, os.fsencode(f"umview: {text}\n"))
+    os._exit(status)
+
+
+def _why_not(stage: Stage, code: int, word: str) -> tuple[str, int]:
+    """Return what to say about a command that cannot be, and the exit status."""
+    reason = os.strerror(code)
+    match stage:
+        case Stage.FILTER if code == errno.EBUSY:
+            return _TAKEN, FAILED
+        case Stage.FILTER if code in _NO_SECCOMP:
+            return _OLD_KERNEL, FAILED
+        case Stage.FILTER:
+            return f"cannot install the seccomp filter: {reason}", FAILED
+        case Stage.HAND_OVER:
+            return "", FAILED  # the supervisor is gone, and the front says so
+        case Stage.EXEC if code == errno.ENOENT and "/" not in word:
+            return f"{word}: command not found", _NOT_FOUND
+        case Stage.EXEC:
+            absent = code == errno.ENOENT
+            return f"{word}: {reason}", _NOT_FOUND if absent else _NOT_EXECUTABLE
