@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * netbench.c - the programs that `make bench` measures
+ *
+ * Everything that is timed is in here, so that what is measured is system calls
+ * and not an interpreter. One run measures one thing for a given time and prints
+ * one number; benchmarks/run.py starts it natively and in views, in turn.
+ * Three choices need a reason:
+ * (1) A server binds port 0 and says which port it got: connections of an earlier
+ *     run that are in TIME_WAIT make every later run on the same port slower,
+ *     natively too.
+ * (2) The address "self" forks the server into the same view as the client; any
+ *     other address is that of a server that run.py started on the host.
+ * (3) A sender's clock stops when the receiver has read the last byte (half close,
+ *     then wait for its close), because bytes in buffers have not travelled.
+ * An alarm ends a run that hangs, and a server dies with whoever started it.
+ *
+ *     netbench serve KIND                     KIND: echo, sink, source, udp
+ *     netbench up|down ADDRESS PORT STREAMS SECONDS          prints Gbit/s
+ *     netbench connect ADDRESS PORT SECONDS                  connections a second
+ *     netbench tcp|udp ADDRESS PORT SECONDS                  us a round trip
+ *     netbench getpid|unixmsg SECONDS                        ns, us a turn
+ *     netbench open SECONDS FILE                             us a turn
+ *     netbench spawn SECONDS COMMAND [ARGUMENT...]           ms a run
+ *     netbench idle                           says "ready", ends with its input
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define BLOCK_SIZE   (128 * 1024) /* what iperf3 writes at a time */
+#define MESSAGE_SIZE 64
+#define BATCH        100 /* turns between two looks at the clock */
+#define MAX_STREAMS  16
+#define HANG_SECONDS 5 /* beyond its own time a run is given up */
+
+typedef void serve_fn(int fd);
+
+struct server {
+    const char *kind;
+    int type; /* SOCK_STREAM or SOCK_DGRAM */
+    serve_fn *serve;
+};
+
+struct stream {
+    pthread_t thread;
+    int fd;
+    double deadline;
+    size_t moved; /* bytes */
+};
+
+static _Noreturn void fail(const char *what)
+{
+    fprintf(stderr, "netbench: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static void check(bool good, const char *what)
+{
+    if (!good)
+        fail(what);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- servers ---- */
+
+static void serve_echo(int listener)
+{
+    char block[MESSAGE_SIZE];
+
+    for (;;) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        check(fd >= 0, "accept4");
+        ssize_t n;
+        while ((n = recv(fd, block, sizeof block, 0)) > 0)
+            if (send(fd, block, (size_t)n, MSG_NOSIGNAL) != n)
+                break;
+        close(fd);
+    }
+}
+
+static void *sink_one(void *arg)
+{
+    int fd = (int)(long)arg;
+    static _Thread_local char block[BLOCK_SIZE];
+
+    while (recv(fd, block, sizeof block, 0) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+static void *source_one(void *arg)
+{
+    int fd = (int)(long)arg;
+    static _Thread_local char block[BLOCK_SIZE];
+
+    while (send(fd, block, sizeof block, MSG_NOSIGNAL) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+static void serve_threads(int listener, void *(*one)(void *))
+{
+    for (;;) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        pthread_t thread;
+        check(fd >= 0, "accept4");
+        errno = pthread_create(&thread, NULL, one, (void *)(long)fd);
+        check(errno == 0, "pthread_create");
+        pthread_detach(thread);
+    }
+}
+
+static void serve_sink(int listener)
+{
+    serve_threads(listener, sink_one);
+}
+
+static void serve_source(int listener)
+{
+    serve_threads(listener, source_one);
+}
+
+static void serve_udp(int fd)
+{
+    char block[MESSAGE_SIZE];
+    struct sockaddr_in from;
+
+    for (;;) {
+        socklen_t len = sizeof from;
+        ssize_t n = recvfrom(fd, block, sizeof block, 0,
+                             (struct sockaddr *)&from, &len);
+        check(n >= 0, "recvfrom");
+        check(sendto(fd, block, (size_t)n, 0, (struct sockaddr *)&from, len) ==
+                  n,
+              "sendto");
+    }
+}
+
+static const struct server servers[] = {
+    {"echo", SOCK_STREAM, serve_echo},
+    {"sink", SOCK_STREAM, serve_sink},
+    {"source", SOCK_STREAM, serve_source},
+    {"udp", SOCK_DGRAM, serve_udp},
+};
+
+static const struct server *find_server(const char *kind)
+{
+    for (size_t i = 0; i < sizeof servers / sizeof *servers; i++)
+        if (!strcmp(servers[i].kind, kind))
+            return &servers[i];
+    errno = EINVAL;
+    fail(kind);
+}
+
+/* Bind server's socket to a fresh port of 127.0.0.1, and write where into *at.
+ *
+ * Return: the socket, owned by the caller.
+ */
+static int bind_server(const struct server *server, struct sockaddr_in *at)
+{
+    int fd = socket(AF_INET, server->type | SOCK_CLOEXEC, 0);
+    socklen_t len = sizeof *at;
+
+    check(fd >= 0, "socket");
+    *at = (struct sockaddr_in){.sin_family = AF_INET};
+    at->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    check(!bind(fd, (struct sockaddr *)at, sizeof *at), "bind");
+    check(!getsockname(fd, (struct sockaddr *)at, &len), "getsockname");
+    if (server->type == SOCK_STREAM)
+        check(!listen(fd, 128), "listen");
+    return fd;
+}
+
+static pid_t forked_server; /* of "self"; a global because atexit() wants it */
+
+static void end_forked_server(void)
+{
+    if (forked_server > 0) {
+        kill(forked_server, SIGKILL);
+        waitpid(forked_server, NULL, 0);
+    }
+}
+
+static void fork_server(const char *kind, struct sockaddr_in *at)
+{
+    const struct server *server = find_server(kind);
+    int fd = bind_server(server, at);
+    pid_t parent = getpid();
+    pid_t pid = fork();
+
+    check(pid >= 0, "fork");
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent) /* it died before the line above */
+            _exit(1);
+        server->serve(fd);
+    }
+    close(fd);
+    forked_server = pid;
+    atexit(end_forked_server);
+}
+
+/* ---- clients ---- */
+
+/* Find the server of a client's command line, forking it for "self". */
+static struct sockaddr_in resolve(char **argv, const char *kind)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+
+    if (!strcmp(argv[0], "self")) {
+        fork_server(kind, &at);
+    } else {
+        errno = EINVAL;
+        check(inet_pton(AF_INET, argv[0], &at.sin_addr) == 1, argv[0]);
+        at.sin_port = htons((in_port_t)atoi(argv[1]));
+    }
+    return at;
+}
+
+static int connect_to(const struct sockaddr_in *at, int type)
+{
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+    check(fd >= 0, "socket");
+    check(!connect(fd, (const struct sockaddr *)at, sizeof *at), "connect");
+    return fd;
+}
+
+/* Read the SECONDS of a command line and arm the alarm beyond it. */
+static double arm(const char *seconds)
+{
+    double value = atof(seconds);
+
+    alarm((unsigned)value + HANG_SECONDS);
+    return value;
+}
+
+static void *stream_up(void *arg)
+{
+    struct stream *s = arg;
+    static _Thread_local char block[BLOCK_SIZE];
+
+    while (now() < s->deadline) {
+        ssize_t n = send(s->fd, block, sizeof block, MSG_NOSIGNAL);
+        check(n > 0, "send");
+        s->moved += (size_t)n;
+    }
+    check(!shutdown(s->fd, SHUT_WR), "shutdown");
+    check(recv(s->fd, block, sizeof block, 0) == 0, "end of stream");
+    return NULL;
+}
+
+static void *stream_down(void *arg)
+{
+    struct stream *s = arg;
+    static _Thread_local char block[BLOCK_SIZE];
+
+    while (now() < s->deadline) {
+        ssize_t n = recv(s->fd, block, sizeof block, 0);
+        check(n > 0, "recv");
+        s->moved += (size_t)n;
+    }
+    return NULL;
+}
+
+/* ADDRESS PORT STREAMS SECONDS; prints the sum over all streams. */
+static void run_streams(char **argv, bool up)
+{
+    struct sockaddr_in at = resolve(argv, up ? "sink" : "source");
+    struct stream streams[MAX_STREAMS] = {0};
+    int count = atoi(argv[2]);
+    double seconds = arm(argv[3]);
+    size_t moved = 0;
+
+    errno = EINVAL;
+    check(count >= 1 && count <= MAX_STREAMS, "streams");
+    for (int i = 0; i < count; i++)
+        streams[i].fd = connect_to(&at, SOCK_STREAM);
+    double start = now();
+    for (int i = 0; i < count; i++) {
+        streams[i].deadline = start + seconds;
+        errno = pthread_create(&streams[i].thread, NULL,
+                               up ? stream_up : stream_down, &streams[i]);
+        check(errno == 0, "pthread_create");
+    }
+    for (int i = 0; i < count; i++) {
+        pthread_join(streams[i].thread, NULL);
+        moved += streams[i].moved;
+    }
+    printf("%.4f\n", (double)moved * 8 / 1e9 / (now() - start));
+}
+
+static void round_trip(int fd)
+{
+    char block[MESSAGE_SIZE] = {0};
+
+    check(send(fd, block, sizeof block, MSG_NOSIGNAL) == sizeof block, "send");
+    check(recv(fd, block, sizeof block, MSG_WAITALL) == sizeof block, "recv");
+}
+
+static void run_connect(char **argv)
+{
+    struct sockaddr_in at = resolve(argv, "echo");
+    double seconds = arm(argv[2]);
+    double start = now();
+    long turns = 0;
+
+    do {
+        int fd = connect_to(&at, SOCK_STREAM);
+        round_trip(fd);
+        close(fd);
+        turns++;
+    } while (now() < start + seconds);
+    printf("%.1f\n", (double)turns / (now() - start));
+}
+
+static void run_round_trips(char **argv, bool tcp)
+{
+    struct sockaddr_in at = resolve(argv, tcp ? "echo" : "udp");
+    int fd = connect_to(&at, tcp ? SOCK_STREAM : SOCK_DGRAM);
+    double seconds = arm(argv[2]);
+    long turns = 0;
+
+    round_trip(fd); /* the first one resolves addresses and wakes the server */
+    double start = now();
+    do {
+        for (int i = 0; i < BATCH; i++)
+            round_trip(fd);
+        turns += BATCH;
+    } while (now() < start + seconds);
+    printf("%.4f\n", (now() - start) * 1e6 / (double)turns);
+}
+
+/* ---- what is not the network ---- */
+
+static void turn_getpid(void *unused)
+{
+    (void)unused;
+    syscall(SYS_getpid); /* never the C library's idea of it */
+}
+
+static void turn_open(void *path)
+{
+    char block[MESSAGE_SIZE];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    check(fd >= 0, path);
+    check(read(fd, block, sizeof block) >= 0, "read");
+    close(fd);
+}
+
+static void turn_unixmsg(void *arg)
+{
+    const int *pair = arg;
+    char block[MESSAGE_SIZE] = {0};
+    struct iovec iov = {block, sizeof block};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    check(sendmsg(pair[0], &msg, 0) == sizeof block, "sendmsg");
+    check(recvmsg(pair[1], &msg, 0) == sizeof block, "recvmsg");
+}
+
+/* Repeat turn(arg) for a time and print what one takes, in 1/scale seconds. */
+static void run_turns(const char *seconds, void (*turn)(void *), void *arg,
+                      double scale)
+{
+    double start = now();
+    double end = start + arm(seconds);
+    long turns = 0;
+
+    do {
+        for (int i = 0; i < BATCH; i++)
+            turn(arg);
+        turns += BATCH;
+    } while (now() < end);
+    printf("%.4f\n", (now() - start) * scale / (double)turns);
+}
+
+static void run_unixmsg(char **argv)
+{
+    int pair[2];
+
+    check(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair), "socketpair");
+    run_turns(argv[0], turn_unixmsg, pair, 1e6);
+}
+
+/* SECONDS COMMAND...; prints the quickest run: what disturbs only adds to it. */
+static void run_spawn(char **argv)
+{
+    double end = now() + arm(argv[0]);
+    double best = 1e9;
+
+    do {
+        double start = now();
+        pid_t pid;
+        int status = 0;
+        errno = posix_spawnp(&pid, argv[1], NULL, NULL, argv + 1, environ);
+        check(errno == 0, argv[1]);
+        check(waitpid(pid, &status, 0) == pid, "waitpid");
+        errno = ECHILD;
+        check(status == 0, argv[1]);
+        double took = now() - start;
+        best = took < best ? took : best;
+    } while (now() < end);
+    printf("%.4f\n", best * 1e3);
+}
+
+static void run_serve(char **argv)
+{
+    const struct server *server = find_server(argv[0]);
+    struct sockaddr_in at;
+    int fd = bind_server(server, &at);
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    printf("%d\n", ntohs(at.sin_port));
+    fflush(stdout);
+    server->serve(fd);
+}
+
+static void run_idle(void)
+{
+    char block[MESSAGE_SIZE];
+
+    printf("ready\n");
+    fflush(stdout);
+    while (read(0, block, sizeof block) > 0)
+        ;
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+    char **rest = argv + 2;
+    int count = argc - 2;
+
+    if (!strcmp(what, "serve") && count == 1)
+        run_serve(rest);
+    else if (!strcmp(what, "up") && count == 4)
+        run_streams(rest, true);
+    else if (!strcmp(what, "down") && count == 4)
+        run_streams(rest, false);
+    else if (!strcmp(what, "connect") && count == 3)
+        run_connect(rest);
+    else if (!strcmp(what, "tcp") && count == 3)
+        run_round_trips(rest, true);
+    else if (!strcmp(what, "udp") && count == 3)
+        run_round_trips(rest, false);
+    else if (!strcmp(what, "getpid") && count == 1)
+        run_turns(rest[0], turn_getpid, NULL, 1e9);
+    else if (!strcmp(what, "unixmsg") && count == 1)
+        run_unixmsg(rest);
+    else if (!strcmp(what, "open") && count == 2)
+        run_turns(rest[0], turn_open, rest[1], 1e6);
+    else if (!strcmp(what, "spawn") && count >= 2)
+        run_spawn(rest);
+    else if (!strcmp(what, "idle") && count == 0)
+        run_idle();
+    else {
+        fprintf(stderr, "netbench: unknown command line; see netbench.c\n");
+        return 2;
+    }
+    return 0;
+}

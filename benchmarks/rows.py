@@ -1,0 +1,375 @@
+"""The rows of the benchmark: what is measured, and the ratio to reach.
+
+Adding a row is adding an entry to ROWS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import psutil
+from places import MeasureError, Place, read_line, run
+
+_SPARE_SECONDS = 8  # beyond a run's own time; netbench gives up by itself before that
+_COMPILE_FACTOR = 2  # a compiler needs longer to be measured than a call
+_MIB = 1024 * 1024
+_NGINX = """\
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr crit;
+events {{ }}
+http {{
+    access_log off;
+    client_body_temp_path {folder};
+    proxy_temp_path {folder};
+    fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder};
+    scgi_temp_path {folder};
+    keepalive_requests 1000000000;
+    server {{
+        listen 127.0.0.1:{port};
+        return 200 "benchmark";
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every measurement needs to know."""
+
+    netbench: Path
+    source: Path  # the C file that is compiled
+    folder: Path  # private, removed at the end
+    seconds: float  # the length of one run
+
+
+Measure = Callable[[Bench, Place], float]
+
+
+class Better(Enum):
+    """How two figures of a row are compared."""
+
+    HIGH = "the ratio is view / native"
+    LOW = "the ratio is native / view"
+    AT_MOST = "no ratio: the view's own figure is limited"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        target: The ratio to reach (1 = native), or the limit of Better.AT_MOST; None
+            where none is set.
+        peers: Whether the figure can differ from native in a network namespace.
+        options: Options of umnet that this row is about.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Better
+    target: float | None
+    measure: Measure
+    peers: bool = False
+    options: tuple[str, ...] = ()
+
+
+def _turns(what: str) -> Measure:
+    """Measure system calls in one process."""
+
+    def measure(bench: Bench, place: Place) -> float:
+        extra = [str(bench.source)] if what == "open" else []
+        return _netbench(bench, place, what, f"{bench.seconds}", *extra)
+
+    return measure
+
+
+def _compile(bench: Bench, place: Place) -> float:
+    seconds = bench.seconds * _COMPILE_FACTOR
+    gcc = ["gcc", "-O2", "-c", str(bench.source), "-o", str(bench.folder / "out.o")]
+    return _netbench(bench, place, "spawn", f"{seconds}", *gcc)
+
+
+def _to_host(what: str, server: str, *extra: str, pinned: bool = False) -> Measure:
+    """Measure a client against a server on the host, on a fresh port."""
+
+    def measure(bench: Bench, place: Place) -> float:
+        with _on_one_cpu(pinned), _server(bench, server) as port:
+            words = [what, place.host, str(port), *extra, f"{bench.seconds}"]
+            return _netbench(bench, place, *words)
+
+    return measure
+
+
+def _inside(what: str, *extra: str, pinned: bool = False) -> Measure:
+    """Measure a client against a server in the same place."""
+
+    def measure(bench: Bench, place: Place) -> float:
+        with _on_one_cpu(pinned):
+            words = [what, "self", "0", *extra, f"{bench.seconds}"]
+            return _netbench(bench, place, *words)
+
+    return measure
+
+
+def _http(bench: Bench, place: Place) -> float:
+    """Measure wrk's requests a second to an nginx on the host; wrk counts in seconds.
+
+    Raises:
+        MeasureError: nginx or wrk is missing, or wrk saw an error.
+    """
+    with _nginx(bench) as port:
+        url = f"http://{place.host}:{port}/"
+        argv = ["wrk", "--threads", "1", "--connections", "16", "--duration", "1s", url]
+        if not shutil.which("wrk"):
+            raise MeasureError("wrk is not installed")
+        out = run(place, argv, 1 + _SPARE_SECONDS)
+    found = re.search(r"^Requests/sec:\s*([\d.]+)", out, re.MULTILINE)
+    if not found or "Socket errors" in out or "Non-2xx" in out:
+        raise MeasureError(f"wrk: {' '.join(out.split())}")
+    return float(found[1])
+
+
+def _start(_bench: Bench, place: Place) -> float:
+    """Measure the milliseconds that running ``true`` takes, from start to end."""
+    begin = time.perf_counter()
+    with place.start(["true"]) as process:
+        process.wait(timeout=_SPARE_SECONDS)
+        took = time.perf_counter() - begin
+    if process.returncode:
+        raise MeasureError(f"status {process.returncode}")
+    return took * 1e3
+
+
+def _memory(bench: Bench, place: Place) -> float:
+    """Measure the MiB of every process that a place adds beyond the command.
+
+    The proportional set size: what is shared with other processes counts in shares.
+    Of a process that hides it (pasta makes itself undumpable) the resident set size,
+    which counts what is shared in full.
+    """
+    with place.start([str(bench.netbench), "idle"]) as process:
+        if read_line(process) != "ready":
+            raise MeasureError("the command did not start")
+        added = [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if child.name() != bench.netbench.name
+        ]
+        return sum(_resident(child) for child in added) / _MIB
+
+
+ROWS = (
+    Row("getpid", "getpid", "ns", Better.LOW, 0.8, _turns("getpid")),
+    Row("compile", "gcc -c of a C file", "ms", Better.LOW, 0.97, _compile),
+    Row("open", "open, read, close", "µs", Better.LOW, 0.2, _turns("open")),
+    Row(
+        "open-nofiles",
+        "open, read, close; nofiles",
+        "µs",
+        Better.LOW,
+        0.9,
+        _turns("open"),
+        options=("nofiles",),
+    ),
+    Row(
+        "up",
+        "1 stream to host, up",
+        "Gbit/s",
+        Better.HIGH,
+        0.9,
+        _to_host("up", "sink", "1"),
+        peers=True,
+    ),
+    Row(
+        "down",
+        "1 stream to host, down",
+        "Gbit/s",
+        Better.HIGH,
+        0.85,
+        _to_host("down", "source", "1"),
+        peers=True,
+    ),
+    Row(
+        "up-4",
+        "4 streams to host, up",
+        "Gbit/s",
+        Better.HIGH,
+        0.8,
+        _to_host("up", "sink", "4"),
+        peers=True,
+    ),
+    Row(
+        "down-4",
+        "4 streams to host, down",
+        "Gbit/s",
+        Better.HIGH,
+        0.8,
+        _to_host("down", "source", "4"),
+        peers=True,
+    ),
+    Row(
+        "loopback",
+        "1 stream inside",
+        "Gbit/s",
+        Better.HIGH,
+        1.5,
+        _inside("up", "1"),
+        peers=True,
+    ),
+    Row(
+        "connect-host",
+        "connect+echo+close to host, 1 CPU",
+        "/s",
+        Better.HIGH,
+        0.4,
+        _to_host("connect", "echo", pinned=True),
+        peers=True,
+    ),
+    Row(
+        "connect-inside",
+        "connect+echo+close inside, 1 CPU",
+        "/s",
+        Better.HIGH,
+        0.9,
+        _inside("connect", pinned=True),
+        peers=True,
+    ),
+    Row(
+        "tcp-host",
+        "TCP round trip to host, 1 CPU",
+        "µs",
+        Better.LOW,
+        0.37,
+        _to_host("tcp", "echo", pinned=True),
+        peers=True,
+    ),
+    Row(
+        "tcp-inside",
+        "TCP round trip inside, 1 CPU",
+        "µs",
+        Better.LOW,
+        1.0,
+        _inside("tcp", pinned=True),
+        peers=True,
+    ),
+    Row(
+        "udp-host",
+        "UDP round trip to host, 1 CPU",
+        "µs",
+        Better.LOW,
+        0.37,
+        _to_host("udp", "udp", pinned=True),
+        peers=True,
+    ),
+    Row(
+        "udp-inside",
+        "UDP round trip inside, 1 CPU",
+        "µs",
+        Better.LOW,
+        1.0,
+        _inside("udp", pinned=True),
+        peers=True,
+    ),
+    Row(
+        "http",
+        "HTTP keep-alive to host",
+        "/s",
+        Better.HIGH,
+        0.45,
+        _http,
+        peers=True,
+    ),
+    Row(
+        "unixmsg",
+        "sendmsg+recvmsg, plain unix pair",
+        "µs",
+        Better.LOW,
+        None,
+        _turns("unixmsg"),
+    ),
+    Row("start", "start and end of true", "ms", Better.AT_MOST, 120, _start, True),
+    Row("memory", "memory added", "MiB", Better.AT_MOST, 40, _memory, True),
+)
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        size: int = process.memory_full_info().pss
+    except psutil.AccessDenied:
+        size = process.memory_info().rss
+    return size
+
+
+def _netbench(bench: Bench, place: Place, *words: str) -> float:
+    timeout = bench.seconds * _COMPILE_FACTOR + _SPARE_SECONDS
+    return float(run(place, [str(bench.netbench), *words], timeout))
+
+
+@contextlib.contextmanager
+def _on_one_cpu(pinned: bool) -> Iterator[None]:
+    """Let what is started meanwhile inherit one CPU.
+
+    A wake-up across CPUs costs ten times what is measured in these rows, and happens
+    or not as the scheduler likes.
+    """
+    before = os.sched_getaffinity(0)
+    if pinned:
+        os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def _server(bench: Bench, kind: str) -> Iterator[int]:
+    """Run a server on the host's loopback and yield its port."""
+    with subprocess.Popen(
+        [bench.netbench, "serve", kind], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield int(read_line(process))
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def _nginx(bench: Bench) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    config = bench.folder / "nginx.conf"
+    config.write_text(_NGINX.format(folder=bench.folder, port=port), "utf-8")
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    nginx = shutil.which("nginx", path=path)
+    if not nginx:
+        raise MeasureError("nginx is not installed")
+    with subprocess.Popen([nginx, "-e", "stderr", "-c", config]) as process:
+        try:
+            _await_port(port)
+            yield port
+        finally:
+            process.terminate()
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + _SPARE_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.005)  # nginx has no way to say that it listens
+    raise MeasureError("nginx does not listen")

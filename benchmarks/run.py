@@ -1,0 +1,241 @@
+"""Print how fast views are, as ratios to native figures of the same run.
+
+Every row is measured in rounds: native, view and peers one after the other, in turn
+forwards and backwards, so that whatever else the machine does meets all of them. A
+ratio is the median of the rounds' ratios. docs/benchmarks.md tells how to read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import places
+from places import MeasureError, Place
+from rich.console import Console
+from rich.table import Table
+from rows import ROWS, Bench, Better, Row
+
+_HERE = Path(__file__).resolve().parent
+_UMVIEW = Path(sys.executable).with_name("umview")
+_NOBODY = 65534
+_NATIVE, _VIEW = "native", "view"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much time a run of the whole benchmark takes."""
+
+    rounds: int
+    seconds: float
+
+
+_FULL = Effort(rounds=7, seconds=0.4)
+_QUICK = Effort(rounds=2, seconds=0.15)
+
+
+@dataclass(slots=True)
+class Result:
+    """The figures of one row, by place and round; a place that failed has a reason."""
+
+    row: Row
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def median(self, place: str) -> float | None:
+        """Return a place's figure, or None if it has none."""
+        figures = self.figures.get(place)
+        return statistics.median(figures) if figures else None
+
+    def ratio(self, place: str) -> float | None:
+        """Return a place's speed as a part of native, 1 = native."""
+        native = self.figures.get(_NATIVE, [])
+        pairs = list(zip(native, self.figures.get(place, []), strict=False))
+        if not pairs or self.row.better is Better.AT_MOST:
+            return None
+        if self.row.better is Better.HIGH:
+            return statistics.median(other / base for base, other in pairs)
+        return statistics.median(base / other for base, other in pairs)
+
+    def reached(self) -> bool | None:
+        """Return whether the view meets the row's target; None where there is none."""
+        at_most = self.row.better is Better.AT_MOST
+        seen = self.median(_VIEW) if at_most else self.ratio(_VIEW)
+        if seen is None or self.row.target is None:
+            return None
+        return seen <= self.row.target if at_most else seen >= self.row.target
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the benchmark.
+
+    Returns:
+        0 if every row has its native and its view's figure, targets reached or not;
+        1 if one has not.
+    """
+    options = _parse(argv)
+    if os.geteuid() == 0:
+        _run_unprivileged()
+    effort = _QUICK if options.quick else _FULL
+    console = Console(stderr=True)
+    with _prepared(effort) as bench:
+        faults = {peer.name: places.why_not(peer) for peer in places.peers()}
+        missing = {name: reason for name, reason in faults.items() if reason}
+        peers = [peer for peer in places.peers() if peer.name not in missing]
+        results = []
+        for number, row in enumerate(options.only, 1):
+            console.print(f"{number}/{len(options.only)} {row.title}", highlight=False)
+            results.append(_measure(row, bench, peers, effort.rounds))
+    if options.json:
+        sys.stdout.write(json.dumps(_plain(results, missing), indent=2) + "\n")
+    else:
+        _print(results, missing)
+    complete = all(
+        result.median(place) is not None
+        for result in results
+        for place in (_NATIVE, _VIEW)
+    )
+    return 0 if complete else 1
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks/run.py", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    parser.add_argument("--quick", action="store_true", help="under a minute, rougher")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=[row.name for row in ROWS],
+        help="only these rows: " + ", ".join(row.name for row in ROWS),
+    )
+    options = parser.parse_args(argv)
+    options.only = [r for r in ROWS if not options.only or r.name in options.only]
+    return options
+
+
+def _run_unprivileged() -> None:
+    """Start again as nobody: no figure may owe anything to root's rights."""
+    identity = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+    command = ["setpriv", *identity, sys.executable, *sys.argv]
+    os.execvp(command[0], command)
+
+
+@contextmanager
+def _prepared(effort: Effort) -> Iterator[Bench]:
+    """Compile netbench in a private folder, which is home and runtime folder too."""
+    with tempfile.TemporaryDirectory(prefix="umview-bench-") as name:
+        folder = Path(name)
+        os.environ.update(HOME=name, XDG_RUNTIME_DIR=name)
+        source, netbench = _HERE / "netbench.c", folder / "netbench"
+        flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-pthread"]
+        subprocess.run(["gcc", *flags, "-o", netbench, source], check=True)
+        yield Bench(netbench, source, folder, effort.seconds)
+
+
+def _measure(row: Row, bench: Bench, peers: list[Place], rounds: int) -> Result:
+    """Measure one row in all its places; a place that fails once is left out."""
+    result = Result(row)
+    around = [places.native(), places.view(_UMVIEW, *row.options)]
+    if row.peers:
+        around += peers
+    for turn in range(rounds):
+        for place in around if turn % 2 == 0 else around[::-1]:
+            if place.name in result.failures:
+                continue
+            try:
+                figure = row.measure(bench, place)
+            except MeasureError as exc:
+                result.failures[place.name] = str(exc)
+                result.figures.pop(place.name, None)
+            else:
+                result.figures.setdefault(place.name, []).append(figure)
+    return result
+
+
+def _print(results: list[Result], missing: dict[str, str]) -> None:
+    table = Table(title="Speed of a view; ratios: 1 = native, higher is faster")
+    for heading in ("", "native", "view", "ratio", "target", "reached"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    peers = [peer.name for peer in places.peers()]
+    for name in peers:
+        table.add_column(name, justify="right")
+    for result in results:
+        table.add_row(*_cells(result), *(_peer_cell(result, n, missing) for n in peers))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for name, reason in missing.items():
+        console.print(f"{name} cannot run here: {reason}", highlight=False)
+    for result in results:
+        for name, reason in result.failures.items():
+            console.print(f"{result.row.name}, {name}: {reason}", highlight=False)
+
+
+def _cells(result: Result) -> list[str]:
+    row = result.row
+    at_most = row.better is Better.AT_MOST
+    target = "-" if row.target is None else f"{row.target:g}"
+    reached = {True: "[green]yes[/]", False: "[red]no[/]", None: "-"}[result.reached()]
+    return [
+        row.title,
+        _figure(result.median(_NATIVE), row.unit),
+        _figure(result.median(_VIEW), row.unit),
+        _figure(result.ratio(_VIEW)),
+        f"≤ {target} {row.unit}" if at_most else target,
+        reached,
+    ]
+
+
+def _peer_cell(result: Result, name: str, missing: dict[str, str]) -> str:
+    if name in missing:
+        return "cannot run"
+    if result.row.better is Better.AT_MOST:
+        return _figure(result.median(name), result.row.unit)
+    return _figure(result.ratio(name))
+
+
+def _figure(value: float | None, unit: str = "") -> str:
+    """Write a figure with three digits that count."""
+    if value is None:
+        return "-"
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} {unit}".strip()
+
+
+def _plain(results: list[Result], missing: dict[str, str]) -> dict[str, object]:
+    return {
+        "kernel": platform.release(),
+        "cpus": os.cpu_count(),
+        "cannot_run": missing,
+        "rows": [
+            {
+                "name": result.row.name,
+                "title": result.row.title,
+                "unit": result.row.unit,
+                "better": result.row.better.name.lower(),
+                "target": result.row.target,
+                "reached": result.reached(),
+                "medians": {name: result.median(name) for name in result.figures},
+                "ratios": {name: result.ratio(name) for name in result.figures},
+                "figures": result.figures,
+                "failures": result.failures,
+            }
+            for result in results
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

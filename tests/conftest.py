@@ -1,0 +1,116 @@
+"""Fixtures for all tests: an ordinary user's folder, and a check that nothing stays."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.apps.lab import PLACES, UMVIEW, Place, User, Where, open_place, place_params
+
+_PR_SET_CHILD_SUBREAPER = 36
+_LEAVE_TIME = 5.0
+
+
+@pytest.fixture(scope="session")
+def _reaper() -> None:
+    """Make processes that lose their parent ours, so that the leak check sees them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+@contextlib.contextmanager
+def _ordinary_user() -> Iterator[User]:
+    """Give an ordinary user with an own folder, and see that nothing of his stays.
+
+    The folder's name is short: paths of unix sockets are made in it. At the end every
+    process that was started meanwhile must be gone, and the runtime directory and the
+    world's temporary directory must be as they were.
+    """
+    before = _children()
+    in_tmp = _ours_in_tmp()
+    with tempfile.TemporaryDirectory(prefix="umt-", ignore_cleanup_errors=True) as name:
+        ordinary = User(Path(name), Path(name, "run"))
+        ordinary.runtime.mkdir(0o700)
+        for path in (ordinary.folder, ordinary.runtime):
+            ordinary.own(path)
+        yield ordinary
+        _check_processes(before)
+        left = sorted(path.name for path in ordinary.runtime.rglob("*"))
+        assert left in ([], ["umview"]), f"left in the runtime directory: {left}"
+    assert _ours_in_tmp() <= in_tmp, f"left in /tmp: {_ours_in_tmp() - in_tmp}"
+
+
+@pytest.fixture
+def user(_reaper: None) -> Iterator[User]:
+    """Give a test its ordinary user."""
+    with _ordinary_user() as ordinary:
+        yield ordinary
+
+
+@pytest.fixture(scope="module")
+def module_user(_reaper: None) -> Iterator[User]:
+    """Give all tests of a module one ordinary user."""
+    with _ordinary_user() as ordinary:
+        yield ordinary
+
+
+@pytest.fixture
+def umview() -> Path:
+    """Return the umview program under test."""
+    if not UMVIEW.exists():
+        pytest.fail(f"{UMVIEW} is missing: make build")
+    return UMVIEW
+
+
+@pytest.fixture(params=["native", pytest.param("view", marks=pytest.mark.view)])
+def where(request: pytest.FixtureRequest) -> Where:
+    """Run the test natively and in a view."""
+    kind: Where = request.param
+    return kind
+
+
+@pytest.fixture(params=place_params(*PLACES))
+def place(request: pytest.FixtureRequest, user: User) -> Iterator[Place]:
+    """Run the test with its server and client in each of the places."""
+    with open_place(user, request.param) as opened:
+        yield opened
+
+
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _check_processes(before: set[psutil.Process]) -> None:
+    """Fail if a process of the test's is left; end it, so that the next has peace."""
+    _, alive = psutil.wait_procs(_children() - before, timeout=_LEAVE_TIME)
+    said = []
+    for process in alive:
+        try:
+            said.append(f"{process.pid} {' '.join(process.cmdline())}")
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=_LEAVE_TIME)
+    assert not said, f"processes left: {said}"
+
+
+def _ours_in_tmp() -> set[str]:
+    """Return umview's files in the world's temporary directory.
+
+    Only those of the user who runs the tests count: others may run views of theirs.
+    """
+    names = set()
+    for path in Path("/tmp").glob("umview*"):
+        try:
+            names.add(path.name if path.stat().st_uid == os.geteuid() else "")
+        except FileNotFoundError:
+            continue
+    return names - {""}

@@ -1,0 +1,65 @@
+"""CPython's own network tests give the same results natively and in a view."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.apps.lab import SYSTEM_PYTHON, User
+from tests.cpython.compare import (
+    AT_ONCE,
+    MODULES,
+    Results,
+    compare,
+    confirm,
+    known_differences,
+    run,
+)
+
+Sides = dict[str, tuple[Future[Results], Future[Results]]]
+
+
+@pytest.fixture(scope="module")
+def sides(module_user: User) -> Iterator[Sides]:
+    """Run all modules, natively and in views, a few at a time."""
+    found = subprocess.run(
+        [SYSTEM_PYTHON, "-c", "import test.test_socket"], check=False, timeout=30
+    )
+    if found.returncode:
+        if os.environ.get("CI") == "true":
+            pytest.fail("the interpreter's own tests are not installed")
+        pytest.skip("the interpreter's own tests are not installed")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {
+            module: (
+                pool.submit(run, module_user, module, "native"),
+                pool.submit(run, module_user, module, "view"),
+            )
+            for module in MODULES
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+# The shortest first, for the results of the longest come last.
+@pytest.mark.view
+@pytest.mark.parametrize("module", MODULES[::-1])
+def test_module_gives_the_same_results(
+    module_user: User, sides: Sides, module: str
+) -> None:
+    native, view = (side.result() for side in sides[module])
+    known = known_differences()
+    new = [item for item in compare(native, view) if item.test not in known]
+    again = confirm(module_user, module, new)
+    assert not again, "\n\n".join(item.describe() for item in again)
+    gone = [
+        test
+        for test in known
+        if test.startswith(f"test.{module}.")
+        and native.get(test) == view.get(test)
+        and native[test].word == "ok"
+    ]
+    assert not gone, f"these do not differ any more: {gone}"
