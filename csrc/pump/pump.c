@@ -21,8 +21,10 @@
  * EPOLLHUP and EPOLLERR cannot be masked: a side that shows one leaves epoll
  * (`left`), and the rest of its data is moved when the other side is ready.
  *
- * Rejected: splice(2) through a pipe: unix sockets copy anyway, and the two
- * calls more cost more than the copy saved at request sizes.
+ * Bulk data towards the program is poured: spliced through a pipe, by
+ * reference (throughput 1.4 to 1.6 times that of copying). Towards the host it
+ * is copied: there splice took 0.7 times, because unix sockets hand their
+ * memory over page by page. Small messages are copied both ways.
  */
 #include "pump.h"
 
@@ -37,7 +39,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { BATCH = 64, BUFFER = 1 << 18, ROUNDS = 4 };
+enum {
+    BATCH = 64,
+    BUFFER = 1 << 18,
+    ROUNDS = 4,
+    BULK = 1 << 16,     /* a read of this size or more means bulk data */
+    PIPE_SIZE = 1 << 20, /* also what one turn may pour */
+    SURROGATE_SNDBUF = 1 << 19 /* the kernel doubles it */
+};
 
 struct um_pump {
     int epoll_fd, stop_fd;
@@ -57,16 +66,27 @@ struct um_conn *um_conn_create(void)
         return NULL;
     conn->surrogate.conn = conn->host.conn = conn;
     conn->surrogate.fd = conn->host.fd = conn->program_fd = -1;
+    conn->up.pipe[0] = conn->down.pipe[0] = -1;
+    conn->down.pours = true;
     pthread_mutex_init(&conn->lock, NULL);
     return conn;
+}
+
+static void close_flow(struct um_flow *flow)
+{
+    free(flow->held);
+    if (flow->pipe[0] >= 0) {
+        close(flow->pipe[0]);
+        close(flow->pipe[1]);
+    }
 }
 
 void um_conn_destroy(struct um_conn *conn)
 {
     if (!conn)
         return;
-    free(conn->up.held);
-    free(conn->down.held);
+    close_flow(&conn->up);
+    close_flow(&conn->down);
     pthread_mutex_destroy(&conn->lock);
     free(conn);
 }
@@ -167,6 +187,70 @@ static int hold(struct um_flow *flow, const uint8_t *data, size_t len)
     return 0;
 }
 
+/* Make the flow's pipe, and room in the receiver's queue. Return: false if there is none to be had (pipe(7),
+ * pipe-user-pages-soft), and then for good. */
+static bool have_pipe(struct um_flow *flow, int to)
+{
+    static const int size = SURROGATE_SNDBUF;
+    if (flow->pipe[0] >= 0)
+        return true;
+    if (!flow->pours)
+        return false;
+    flow->pours = false;
+    if (pipe2(flow->pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+        return false;
+    setsockopt(to, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    if (fcntl(flow->pipe[1], F_SETPIPE_SZ, PIPE_SIZE) >= PIPE_SIZE)
+        return true;
+    close(flow->pipe[0]);
+    close(flow->pipe[1]);
+    flow->pipe[0] = -1;
+    return false;
+}
+
+/* The sender has said its last word. If it has closed, the receiver's side is
+ * about to be closed too, which says the same. */
+static void end_flow(struct um_flow *flow, const struct um_side *from,
+                     const struct um_side *to)
+{
+    flow->ended = true;
+    if (!(from->left && from == &from->conn->surrogate))
+        shutdown(to->fd, SHUT_WR);
+}
+
+/* Pour bulk data through the flow's pipe. Return: 1 there is no more just now
+ * (or one turn is over), 0 the receiver is full, or a negative errno with
+ * *guilty set. */
+static int pour(struct um_flow *flow, struct um_side *from, struct um_side *to,
+                struct um_side **guilty)
+{
+    for (size_t moved = 0; moved < PIPE_SIZE || from->left;) {
+        if (!flow->in_pipe) {
+            ssize_t n = splice(from->fd, NULL, flow->pipe[1], NULL, PIPE_SIZE,
+                               SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+            *guilty = from;
+            if (n < 0)
+                return errno == EAGAIN ? 1 : -errno;
+            if (n == 0) {
+                end_flow(flow, from, to);
+                return 1;
+            }
+            flow->in_pipe = (size_t)n;
+            flow->bulk = n >= BULK;
+        }
+        ssize_t n = splice(flow->pipe[0], NULL, to->fd, NULL, flow->in_pipe,
+                           SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        *guilty = to;
+        if (n < 0)
+            return errno == EAGAIN ? 0 : -errno;
+        flow->in_pipe -= (size_t)n;
+        moved += (size_t)n;
+        if (!flow->in_pipe && !flow->bulk && !from->left)
+            return 1;
+    }
+    return 1;
+}
+
 /* Move what there is. Return: 0, or the negative errno of the side at fault,
  * with *guilty set to it. */
 static int move(struct um_pump *pump, struct um_flow *flow,
@@ -175,6 +259,10 @@ static int move(struct um_pump *pump, struct um_flow *flow,
 {
     *guilty = to;
     int rc = give_held(flow, to->fd);
+    if (rc == 1 && (flow->in_pipe || (flow->bulk && have_pipe(flow, to->fd)))) {
+        rc = pour(flow, from, to, guilty);
+        return rc < 0 ? rc : 0;
+    }
     /* A side that left epoll has nobody to call us again: read it to the
      * end. The others take turns. */
     for (int round = 0; rc == 1 && !flow->ended && (round < ROUNDS || from->left);
@@ -185,10 +273,10 @@ static int move(struct um_pump *pump, struct um_flow *flow,
             return errno == EAGAIN || errno == EINTR ? 0 : -errno;
         }
         if (n == 0) {
-            flow->ended = true;
-            shutdown(to->fd, SHUT_WR);
+            end_flow(flow, from, to);
             return 0;
         }
+        flow->bulk = n >= BULK;
         ssize_t taken = give(to->fd, pump->buffer, (size_t)n);
         if (taken < 0)
             return (int)taken;
@@ -198,6 +286,12 @@ static int move(struct um_pump *pump, struct um_flow *flow,
             return 0;
     }
     return rc < 0 ? rc : 0;
+}
+
+/* Is there something that the receiver has not taken? */
+static bool stuck(const struct um_flow *flow)
+{
+    return flow->held || flow->in_pipe;
 }
 
 static void watch(struct um_pump *pump, struct um_side *side, uint32_t events)
@@ -211,9 +305,10 @@ static void watch(struct um_pump *pump, struct um_side *side, uint32_t events)
 
 static void leave(struct um_pump *pump, struct um_side *side)
 {
-    if (!side->left)
+    if (side->left && side->watched) {
         epoll_ctl(pump->epoll_fd, EPOLL_CTL_DEL, side->fd, NULL);
-    side->left = true;
+        side->watched = 0;
+    }
 }
 
 /* A side failed: what the other one is told. */
@@ -239,7 +334,7 @@ static void serve(struct um_pump *pump, struct um_side *side, uint32_t events)
     struct um_side *guilty;
     int rc = 0;
     if (events & (EPOLLHUP | EPOLLERR))
-        leave(pump, side);
+        side->left = true;
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         rc = move(pump, out, side, other, &guilty);
     if (rc == 0 && (events & EPOLLOUT))
@@ -254,12 +349,13 @@ static void serve(struct um_pump *pump, struct um_side *side, uint32_t events)
         end(pump, conn);
         return;
     }
+    leave(pump, side);
     watch(pump, &conn->surrogate,
-          (conn->up.ended || conn->up.held ? 0 : (uint32_t)EPOLLIN) |
-              (conn->down.held ? (uint32_t)EPOLLOUT : 0));
+          (conn->up.ended || stuck(&conn->up) ? 0 : (uint32_t)EPOLLIN) |
+              (stuck(&conn->down) ? (uint32_t)EPOLLOUT : 0));
     watch(pump, &conn->host,
-          (conn->down.ended || conn->down.held ? 0 : (uint32_t)EPOLLIN) |
-              (conn->up.held ? (uint32_t)EPOLLOUT : 0));
+          (conn->down.ended || stuck(&conn->down) ? 0 : (uint32_t)EPOLLIN) |
+              (stuck(&conn->up) ? (uint32_t)EPOLLOUT : 0));
 }
 
 static void *run(void *arg)

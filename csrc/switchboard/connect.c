@@ -405,6 +405,7 @@ static int replace_surrogate(struct um_call *call)
     }
     sock->options = old->options;
     old->options = NULL;
+    um_options_to_surrogate(sock, fd);
     sock->v6only = old->v6only;
     sock->reuseaddr = old->reuseaddr;
     sock->reuseport = old->reuseport;
@@ -418,11 +419,12 @@ static int replace_surrogate(struct um_call *call)
 static um_verdict stands(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
-    um_kick_writers(call->fd);
     sock->state = UM_CONNECTED;
     sock->unread_result = um_call_nonblocking(call, 0);
-    if (sock->unread_result)
+    if (sock->unread_result) {
+        um_kick_writers(call->fd);
         return -EINPROGRESS;
+    }
     call->undo = undo_result;
     call->undo_arg = sock;
     return 0;

@@ -55,10 +55,40 @@ static int read_socket_item(const struct cmsghdr *c)
     }
 }
 
+/* An int of 1 to 255 that was given; -1 stands for the default. */
+static int read_ttl(const uint8_t *data, size_t len, int least,
+                    struct um_how *how)
+{
+    int value;
+    if (len != sizeof value)
+        return -EINVAL;
+    memcpy(&value, data, sizeof value);
+    if (value < least || value > 255)
+        return -EINVAL;
+    how->has_ttl = value >= 0;
+    how->ttl = (uint8_t)value;
+    return 0;
+}
+
+static int read_tos(const uint8_t *data, size_t len, struct um_how *how)
+{
+    int value;
+    if (len != sizeof value && len != 1)
+        return -EINVAL;
+    if (len == 1)
+        value = data[0];
+    else
+        memcpy(&value, data, sizeof value);
+    if (value < -1 || value > 255)
+        return -EINVAL;
+    how->has_tos = value >= 0;
+    how->tos = (uint8_t)value;
+    return 0;
+}
+
 static int read_ip_item(const struct um_sock *sock, const struct cmsghdr *c,
                         const uint8_t *data, size_t len, struct um_how *how)
 {
-    int value;
     switch (c->cmsg_type) {
     case IP_PKTINFO: {
         struct in_pktinfo info;
@@ -71,12 +101,9 @@ static int read_ip_item(const struct um_sock *sock, const struct cmsghdr *c,
         return choose_source(sock, addr, -ENETUNREACH, how);
     }
     case IP_TTL:
-        if (len != sizeof value)
-            return -EINVAL;
-        memcpy(&value, data, sizeof value);
-        return value < 1 || value > 255 ? -EINVAL : 0;
+        return read_ttl(data, len, 1, how);
     case IP_TOS:
-        return len == sizeof value || len == 1 ? 0 : -EINVAL;
+        return read_tos(data, len, how);
     case IP_RETOPTS:
         return 0;
     default:
@@ -96,7 +123,9 @@ static int read_ipv6_item(const struct um_sock *sock, const struct cmsghdr *c,
         return choose_source(sock, info.ipi6_addr.s6_addr, -EINVAL, how);
     }
     case IPV6_HOPLIMIT:
+        return read_ttl(data, len, -1, how);
     case IPV6_TCLASS:
+        return len == sizeof(int) ? read_tos(data, len, how) : -EINVAL;
     case OPTION_DONTFRAG6:
         return len == sizeof(int) ? 0 : -EINVAL;
     default:

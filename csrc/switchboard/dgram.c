@@ -273,14 +273,28 @@ void um_dgram_return(struct um_switchboard *sb, struct um_sock *sock,
     um_wake(sb, sock, false);
 }
 
-/* ---- what the program sends without our being asked ---- */
+/* ---- sending ---- */
+
+void um_dgram_set_class(const struct um_sock *sock, const struct um_how *how,
+                        struct um_arrival *arrival)
+{
+    bool v4 = um_addr_is_v4(arrival->to);
+    bool many = um_addr_is_multicast(arrival->to);
+    int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+    int ttl_name = v4 ? (many ? IP_MULTICAST_TTL : IP_TTL)
+                      : (many ? IPV6_MULTICAST_HOPS : IPV6_UNICAST_HOPS);
+    int ttl = um_option_int(sock, level, ttl_name, -1);
+    int tos = um_option_int(sock, level, v4 ? IP_TOS : IPV6_TCLASS, 0);
+    if (ttl < 0)
+        ttl = many ? 1 : UM_TTL;
+    arrival->ttl = how->has_ttl ? how->ttl : (uint8_t)ttl;
+    arrival->tos = how->has_tos ? how->tos : (uint8_t)(tos < 0 ? 0 : tos);
+}
 
 ssize_t um_dgram_send(struct um_switchboard *sb, struct um_sock *sock,
                       const struct um_name *dest, const struct um_how *how,
                       const void *data, size_t len)
 {
-    if (sock->shut_write)
-        return -EPIPE;
     if (!dest) {
         if (sock->state != UM_CONNECTED ||
             (!um_is_icmp(sock) && sock->peer.port == 0))
@@ -292,6 +306,7 @@ ssize_t um_dgram_send(struct um_switchboard *sb, struct um_sock *sock,
     return um_udp_send(sb, sock, dest, how, data, len);
 }
 
+/* What the program sent without our being asked. */
 static void send_on(struct um_switchboard *sb, struct um_sock *sock, size_t len)
 {
     if (sock->domain == AF_NETLINK) {

@@ -12,6 +12,9 @@
 /* The longest datagram, with an IP header in front for raw sockets. */
 #define UM_DGRAM_MAX 65535
 
+/* net.ipv4.ip_default_ttl, and the hop limit of IPv6. */
+#define UM_TTL 64
+
 /* What goes with the bytes of a datagram that waits for a program. */
 struct um_arrival {
     struct um_name from;
@@ -60,8 +63,9 @@ struct um_dgrams {
 
 /* How a datagram is to be sent, beside its destination. */
 struct um_how {
-    bool has_source;
+    bool has_source, has_ttl, has_tos;
     uint8_t source[16];
+    uint8_t ttl, tos;
 };
 
 /* ---- dgram.c ---- */
@@ -95,6 +99,9 @@ int um_dgram_autobind(struct um_sock *sock);
 /* Can a socket of this domain and binding talk to dest? 0 or negative errno;
  * an unspecified dest becomes the loopback. */
 int um_dgram_check_dest(const struct um_sock *sock, struct um_name *dest);
+/* Fill in ttl and tos of what goes to arrival->to. */
+void um_dgram_set_class(const struct um_sock *sock, const struct um_how *how,
+                        struct um_arrival *arrival);
 /* One datagram of the program. dest NULL: the connected peer.
  * Return: bytes or negative errno. sb->scratch is lost. */
 ssize_t um_dgram_send(struct um_switchboard *sb, struct um_sock *sock,

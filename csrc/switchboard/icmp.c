@@ -26,7 +26,6 @@ enum {
     ECHO_HEADER = 8,
     IP_HEADER = 20,
     ECHO_MAX_V4 = 65535 - IP_HEADER,
-    DEFAULT_TTL = 64,
     HOST_BATCH = 64,
     /* linux/icmp.h; netinet's headers do not have it */
     RAW_ICMP_FILTER = 1,
@@ -181,7 +180,7 @@ static uint8_t hops_of(struct msghdr *msg)
             return (uint8_t)value;
         }
     }
-    return DEFAULT_TTL;
+    return UM_TTL;
 }
 
 static bool host_receive(struct um_switchboard *sb, struct um_host_side *host)
@@ -300,7 +299,7 @@ static int parse(struct um_sock *sock, struct echo *echo)
 static void answer(struct um_switchboard *sb, struct um_sock *sock,
                    const struct um_known *known, struct echo *echo)
 {
-    struct um_arrival arrival = {.from = known->view, .ttl = DEFAULT_TTL};
+    struct um_arrival arrival = {.from = known->view, .ttl = UM_TTL};
     arrival.from.port = 0;
     memcpy(arrival.to, known->source, 16);
     echo->data[0] = echo->v6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY;
@@ -322,6 +321,8 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
         rc = -ENETUNREACH;
     if (rc == 0)
         rc = parse(sock, &echo);
+    if (rc == 0 && sock->shut_write)
+        rc = -EPIPE;
     if (rc < 0)
         return rc;
     int road = um_stack_route(sock->stack, sock->protocol, &known.view,

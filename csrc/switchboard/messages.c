@@ -492,6 +492,26 @@ static um_verdict write_plain(struct um_call *call, const struct taken *taken,
     return (um_verdict)(flags & MSG_TRUNC ? len : step);
 }
 
+/* Nothing will come any more: 0 bytes from nobody. */
+static um_verdict write_end(struct um_call *call, const struct receipt *r,
+                            struct taken *taken)
+{
+    static const uint8_t nothing[offsetof(struct message, pad2) -
+                                 offsetof(struct message, control_len)] = {0};
+    int32_t zero = 0;
+    taken->arrival.len = 0;
+    if (!r->message)
+        return um_write_name(call, call->args[4], call->args[5], NULL, 0);
+    int rc = 0;
+    if (r->message->name)
+        rc = um_write(call, r->address + offsetof(struct message, name_len),
+                      &zero, sizeof zero);
+    return rc < 0 ? rc
+                  : um_write(call,
+                             r->address + offsetof(struct message, control_len),
+                             nothing, sizeof nothing);
+}
+
 /* Receive one datagram. Return: what recvmsg(2) does, -EAGAIN if none is
  * there. */
 static um_verdict receive_one(struct um_call *call, const struct receipt *r,
@@ -503,10 +523,8 @@ static um_verdict receive_one(struct um_call *call, const struct receipt *r,
         return -EAGAIN; /* errors are not queued: see docs/compatibility.md */
     int rc =
         um_dgram_take(call->sock, call->fd, peek, &taken->arrival, taken->data);
-    if (rc == -ESHUTDOWN) {
-        taken->arrival.len = 0;
-        return 0;
-    }
+    if (rc == -ESHUTDOWN)
+        return write_end(call, r, taken);
     if (rc < 0)
         return rc;
     if (!peek)

@@ -64,8 +64,6 @@ struct um_conn *um_relay_start(struct um_switchboard *sb, int end, int host,
         close(host);
         return NULL;
     }
-    int size = UM_RELAY_SNDBUF;
-    setsockopt(end, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     conn->surrogate.fd = end;
     conn->host.fd = host;
     conn->tid = tid;
@@ -144,8 +142,6 @@ static void deliver(struct um_forward *forward, int host,
         int rc = conn ? um_offer(sb, listener, end, &to, from, conn)
                       : -ENOMEM;
         if (rc == 0) {
-            int size = UM_RELAY_SNDBUF;
-            setsockopt(end, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
             conn->surrogate.fd = end;
             conn->host.fd = host;
             conn->program_fd = -1;

@@ -85,9 +85,6 @@ void um_forwards_close(struct um_switchboard *sb);
 /* An edge for those who wait in epoll for writability. */
 void um_kick_writers(int fd);
 
-enum {
-    UM_SURROGATE_SNDBUF = 212992 / 2, /* the kernel doubles it */
-    UM_RELAY_SNDBUF = 1 << 19         /* our end, towards the program */
-};
+enum { UM_SURROGATE_SNDBUF = 212992 / 2 }; /* the kernel doubles it */
 
 #endif

@@ -26,7 +26,7 @@
 #include "dgram.h"
 
 enum { UDP_MAX_V4 = 65507, UDP_MAX_V6 = 65527 };
-enum { HOST_BATCH = 64, KNOWN_MAX = 256, FLOW_MAX = 1024, DEFAULT_TTL = 64 };
+enum { HOST_BATCH = 64, KNOWN_MAX = 256, FLOW_MAX = 1024 };
 
 /* Bits before an IPv4 address in its mapped form. */
 enum { V4_PREFIX = 96 };
@@ -136,7 +136,7 @@ static bool host_receive(struct um_switchboard *sb, struct um_host_side *host)
     const struct um_known *known = um_known_find(sock->dgram, &peer, &exact);
     if (!known)
         return true;
-    struct um_arrival arrival = {.len = (uint32_t)n, .ttl = DEFAULT_TTL};
+    struct um_arrival arrival = {.len = (uint32_t)n, .ttl = UM_TTL};
     arrival.from = known->view;
     if (!exact)
         um_stack_unmap(sock->stack, sock->protocol, &peer, &arrival.from);
@@ -310,7 +310,7 @@ static bool forward_receive(struct um_switchboard *sb, struct forward *forward)
                          MSG_DONTWAIT, (struct sockaddr *)&ss, &ss_len);
     if (n < 0)
         return errno != EAGAIN && errno != EWOULDBLOCK;
-    struct um_arrival arrival = {.len = (uint32_t)n, .ttl = DEFAULT_TTL};
+    struct um_arrival arrival = {.len = (uint32_t)n, .ttl = UM_TTL};
     struct um_name host, to = {.port = forward->port};
     name_peer(forward, &ss, ss_len, &arrival.from);
     if (um_stack_route(forward->stack, IPPROTO_UDP, &arrival.from, &host,
@@ -443,12 +443,14 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
 {
     struct um_known known = {.view = *where};
     struct um_name *dest = &known.view;
-    struct um_arrival arrival = {.len = (uint32_t)len, .ttl = DEFAULT_TTL};
+    struct um_arrival arrival = {.len = (uint32_t)len};
     int rc = dest->port ? um_dgram_check_dest(sock, dest) : -EINVAL;
     if (rc == 0)
         rc = check_length(dest, len);
     if (rc == 0)
         rc = um_dgram_autobind(sock);
+    if (rc == 0 && sock->shut_write)
+        rc = -EPIPE;
     if (rc < 0)
         return rc;
     if (send_by_forward(sb, sock, dest, data, len))
@@ -460,6 +462,7 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     set_source(sock, how, known.source, &arrival.from);
     memcpy(known.source, arrival.from.addr, 16);
     memcpy(arrival.to, dest->addr, 16);
+    um_dgram_set_class(sock, how, &arrival);
     if (um_addr_is_multicast(dest->addr) ||
         um_stack_broadcasts(sock->stack, dest->addr)) {
         send_to_all(sb, sock, dest, &arrival, data);
