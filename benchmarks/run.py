@@ -174,7 +174,7 @@ def _print(results: list[Result], missing: dict[str, str]) -> None:
         table.add_column(name, justify="right")
     for result in results:
         table.add_row(*_cells(result), *(_peer_cell(result, n, missing) for n in peers))
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table)
     for name, reason in missing.items():
         console.print(f"{name} cannot run here: {reason}", highlight=False)

@@ -54,9 +54,9 @@ struct um_event {
     uint64_t arg;     /* third argument of the call */
     uint32_t request; /* ioctl number */
     uint32_t stack;
-    int32_t pid; /* of the calling thread */
+    int32_t pid;       /* of the calling thread */
     uint32_t protocol; /* netlink protocol; 0 is NETLINK_ROUTE */
-    uint32_t portid; /* netlink address of the socket */
+    uint32_t portid;   /* netlink address of the socket */
     uint32_t len;
     uint8_t *data; /* len bytes, freed by um_event_free() */
 };
@@ -143,8 +143,7 @@ int um_netlink_push(struct um_switchboard *sb, uint64_t cookie,
 int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,
                     const void *data, size_t len);
 /* Answer a stopped call: error (an errno, 0 for none) or value. */
-int um_answer(struct um_switchboard *sb, uint64_t id, int64_t value,
-              int error);
+int um_answer(struct um_switchboard *sb, uint64_t id, int64_t value, int error);
 /* List the sockets. Return: how many there are; at most max are written. */
 int um_socket_list(struct um_switchboard *sb, struct um_socket_info *ret,
                    int max);

@@ -12,6 +12,7 @@ import ctypes
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -34,7 +35,10 @@ _PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to see: a command, and a pattern that its output must match."""
+    """One thing to see: a command, and a pattern that its output must match.
+
+    What the pattern's groups match is shown, or the whole match if it has none.
+    """
 
     what: str
     command: list[str]
@@ -151,7 +155,10 @@ def _run(console: Console, check: Check) -> Seen:
     seconds = time.monotonic() - start
     found = re.search(check.expected, done.stdout)
     good = found is not None and done.returncode == check.status
-    text = found[0] if found and good else f"{done.stdout.strip()} [{done.returncode}]"
+    if found is None or not good:
+        text = f"{done.stdout.strip()} [{done.returncode}]"
+    else:
+        text = ", ".join(found.groups() or [found[0]])
     return Seen(check.what, text, seconds, good)
 
 
@@ -198,7 +205,7 @@ def _checks(red: int, blue: int) -> list[Check]:
         Check(
             "Name lookup at the view's own name server",
             _umview("umnet", "dig", "+noall", "+answer", "+stats", "localhost"),
-            r"127\.0\.0\.1\n(?s:.*)SERVER: 10\.0\.2\.3",
+            r"(127\.0\.0\.1)\n(?s:.*)(SERVER: 10\.0\.2\.3)",
         ),
         Check(
             "A static Go program, web server and 50 clients",
@@ -274,4 +281,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

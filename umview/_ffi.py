@@ -18,6 +18,7 @@ from umview.boundary import Done, Failed, Verdict
 
 if TYPE_CHECKING:
     import socket
+
     from umview.view import Address, Filter, Interface, Network, Road, StackKind
 
 _PR_SET_CHILD_SUBREAPER = 36

@@ -43,8 +43,8 @@ enum {
     BATCH = 64,
     BUFFER = 1 << 18,
     ROUNDS = 4,
-    BULK = 1 << 16,     /* a read of this size or more means bulk data */
-    PIPE_SIZE = 1 << 20, /* also what one turn may pour */
+    BULK = 1 << 16,            /* a read of this size or more means bulk data */
+    PIPE_SIZE = 1 << 20,       /* also what one turn may pour */
     SURROGATE_SNDBUF = 1 << 19 /* the kernel doubles it */
 };
 
@@ -265,8 +265,8 @@ static int move(struct um_pump *pump, struct um_flow *flow,
     }
     /* A side that left epoll has nobody to call us again: read it to the
      * end. The others take turns. */
-    for (int round = 0; rc == 1 && !flow->ended && (round < ROUNDS || from->left);
-         round++) {
+    for (int round = 0;
+         rc == 1 && !flow->ended && (round < ROUNDS || from->left); round++) {
         ssize_t n = recv(from->fd, pump->buffer, BUFFER, MSG_DONTWAIT);
         if (n < 0) {
             *guilty = from;
@@ -405,8 +405,7 @@ void um_pump_destroy(struct um_pump *pump)
     if (!pump)
         return;
     uint64_t one = 1;
-    if (pump->running &&
-        write(pump->stop_fd, &one, sizeof one) == sizeof one)
+    if (pump->running && write(pump->stop_fd, &one, sizeof one) == sizeof one)
         pthread_join(pump->thread, NULL);
     finish_ending(pump);
     struct um_conn *conn = um_pump_finished(pump);

@@ -25,7 +25,7 @@ struct um_flow {
     size_t in_pipe; /* bytes that wait in it */
     bool pours;     /* may have a pipe */
     bool bulk;      /* the last read was a large one */
-    bool ended; /* the sender's last word has reached the receiver */
+    bool ended;     /* the sender's last word has reached the receiver */
 };
 
 /* A side of a connection: its descriptor and what epoll watches there. */
@@ -42,13 +42,13 @@ struct um_conn {
     /* For a reset: where the program's descriptor was seen last. */
     pid_t tid;
     int program_fd;
-    uint64_t cookie;   /* of the program's socket */
+    uint64_t cookie; /* of the program's socket */
     /* The switchboard's, not touched by the pump: */
     struct um_sock *sock;
     struct um_conn **holder; /* the pointer to us, cleared at our end */
-    struct um_conn *next; /* in the list of ending or finished ones */
+    struct um_conn *next;    /* in the list of ending or finished ones */
     bool ending;
-    bool closed;       /* under lock: the descriptors are gone */
+    bool closed;          /* under lock: the descriptors are gone */
     pthread_mutex_t lock; /* guards host.fd against being closed while the
                              switchboard sets an option on it */
 };

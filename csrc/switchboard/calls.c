@@ -95,8 +95,8 @@ static um_verdict install(struct um_call *call, int fd, int end, int domain,
                           int type, int protocol, int flags)
 {
     struct um_switchboard *sb = call->sb;
-    struct um_sock *sock = um_sock_create(sb, um_stack_of(call), fd, domain,
-                                          type, protocol);
+    struct um_sock *sock =
+        um_sock_create(sb, um_stack_of(call), fd, domain, type, protocol);
     int rc = sock ? 0 : -ENOMEM;
     if (sock && end >= 0) {
         rc = domain == AF_NETLINK ? um_netlink_open(sb, sock, end)
@@ -204,8 +204,7 @@ um_verdict um_handle_bind(struct um_call *call)
         name.port = ntohs(sin->sin_port);
         name.scope = 0;
     }
-    if (sock->domain == AF_INET6 && sock->v6only &&
-        um_addr_is_v4(name.addr))
+    if (sock->domain == AF_INET6 && sock->v6only && um_addr_is_v4(name.addr))
         return -EINVAL;
     return sock->type == SOCK_STREAM ? um_stream_bind(call, &name)
                                      : um_dgram_bind(call, &name);
@@ -382,8 +381,7 @@ um_verdict um_handle_ioctl(struct um_call *call)
                     um_domain_of(call->fd) < 0))
         return UM_CONTINUE;
     if (request == FIONREAD) {
-        if (call->sock->type != SOCK_STREAM &&
-            call->sock->domain != AF_NETLINK)
+        if (call->sock->type != SOCK_STREAM && call->sock->domain != AF_NETLINK)
             return write_int(call, um_dgram_next_size(call->sock));
         return UM_CONTINUE;
     }

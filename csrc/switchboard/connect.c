@@ -111,9 +111,8 @@ static um_verdict connect_result(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
     if (sock->state == UM_CONNECTING) /* its time (SO_SNDTIMEO) is over */
-        return um_call_expired(call)
-                   ? -EINPROGRESS
-                   : um_park(call, connect_result, sock);
+        return um_call_expired(call) ? -EINPROGRESS
+                                     : um_park(call, connect_result, sock);
     if (sock->state == UM_CONNECTED) {
         sock->unread_result = false;
         call->undo = undo_result;
@@ -296,10 +295,10 @@ static bool enter(struct um_dial *dial)
         return true;
     }
     struct um_conn *conn = in_place ? NULL : um_conn_create();
-    int rc = !in_place && !conn ? -ENOMEM
-                                : um_offer(sb, dial->listener, fd,
-                                           &dial->local, &dial->peer,
-                                           dial->sock ? NULL : conn);
+    int rc = !in_place && !conn
+                 ? -ENOMEM
+                 : um_offer(sb, dial->listener, fd, &dial->local, &dial->peer,
+                            dial->sock ? NULL : conn);
     if (rc < 0) {
         um_conn_destroy(conn);
         if (!in_place)
@@ -438,8 +437,7 @@ static um_verdict connect_local(struct um_call *call, const struct um_name *to)
             um_port_find(sock->stack, IPPROTO_TCP, to, &sock->local);
         if (!listener)
             return refuse(call, ECONNREFUSED);
-        int rc = um_offer(call->sb, listener, call->fd, to, &sock->local,
-                          NULL);
+        int rc = um_offer(call->sb, listener, call->fd, to, &sock->local, NULL);
         if (rc == 0)
             return stands(call);
         if (rc == -EAGAIN)
@@ -523,7 +521,7 @@ um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
     if (road == UM_ROAD_UNREACHABLE)
         return -EHOSTUNREACH;
     if (sock->addr_bound &&
-        um_addr_is_v4(sock->local.addr) != um_addr_is_v4(to.addr) )
+        um_addr_is_v4(sock->local.addr) != um_addr_is_v4(to.addr))
         return -ENETUNREACH;
     if (!sock->bind) {
         struct um_name from = {.port = 0};

@@ -76,8 +76,7 @@ int um_file_add(struct um_switchboard *sb, const char *path,
         return -ENOMEM;
     f->path = strdup(path);
     f->fd = memfd_create(path, MFD_CLOEXEC);
-    if (!f->path || f->fd < 0 ||
-        write(f->fd, content, len) != (ssize_t)len ||
+    if (!f->path || f->fd < 0 || write(f->fd, content, len) != (ssize_t)len ||
         fchmod(f->fd, 0444) != 0) {
         if (f->fd >= 0)
             close(f->fd);
@@ -217,8 +216,8 @@ um_verdict um_handle_openat2(struct um_call *call)
     if (call->args[3] < sizeof how ||
         um_read(call, call->args[2], &how, sizeof how) < 0 ||
         (how.flags & (O_ACCMODE | O_CREAT | O_DIRECTORY | O_PATH)) ||
-        (how.resolve & ~(uint64_t)(RESOLVE_NO_MAGICLINKS |
-                                   RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV)))
+        (how.resolve & ~(uint64_t)(RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS |
+                                   RESOLVE_NO_XDEV)))
         return UM_CONTINUE;
     return open_at(call, (int)call->args[0], call->args[1], how.flags);
 }
@@ -241,8 +240,7 @@ um_verdict um_handle_uname(struct um_call *call)
     if (uname(&names) != 0)
         return -errno;
     if (call->sb->hostname[0])
-        memcpy(names.nodename, call->sb->hostname,
-               sizeof call->sb->hostname);
+        memcpy(names.nodename, call->sb->hostname, sizeof call->sb->hostname);
     if (call->sb->domainname[0])
         memcpy(names.domainname, call->sb->domainname,
                sizeof call->sb->domainname);

@@ -195,8 +195,7 @@ static scmp_filter_ctx build_filter(int flags, int *rc)
         return NULL;
     }
     *rc = add_socket_rules(ctx, false);
-    for (size_t i = 0;
-         i < sizeof always_stopped / sizeof(int) && *rc == 0; i++)
+    for (size_t i = 0; i < sizeof always_stopped / sizeof(int) && *rc == 0; i++)
         *rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, always_stopped[i], 0);
     if (*rc == 0)
         *rc = add_argument_rules(ctx);

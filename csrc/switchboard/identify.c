@@ -63,8 +63,7 @@ static int open_pidfd(pid_t tid)
 
 int um_getfd(struct um_switchboard *sb, pid_t tid, int fd)
 {
-    struct um_pidfd_slot *slot =
-        &sb->pidfds[(uint32_t)tid % UM_PIDFD_SLOTS];
+    struct um_pidfd_slot *slot = &sb->pidfds[(uint32_t)tid % UM_PIDFD_SLOTS];
     for (int attempt = 0; attempt < 2; attempt++) {
         if (slot->fd < 0 || slot->tid != tid) {
             if (slot->fd >= 0)
@@ -205,8 +204,8 @@ static int diag_ask(struct um_switchboard *sb, const struct um_sock *sock)
     } ask = {
         .head = {.nlmsg_len = sizeof ask,
                  .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-                 .nlmsg_flags = (uint16_t)(NLM_F_REQUEST |
-                                           (sock ? 0 : NLM_F_DUMP)),
+                 .nlmsg_flags =
+                     (uint16_t)(NLM_F_REQUEST | (sock ? 0 : NLM_F_DUMP)),
                  .nlmsg_seq = ++sb->generation},
         .req = {.sdiag_family = AF_UNIX, .udiag_states = ~0U},
     };
@@ -216,8 +215,8 @@ static int diag_ask(struct um_switchboard *sb, const struct um_sock *sock)
         ask.req.udiag_cookie[1] = (uint32_t)(sock->cookie >> 32);
     }
     if (sb->diag_fd < 0)
-        sb->diag_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC,
-                             NETLINK_SOCK_DIAG);
+        sb->diag_fd =
+            socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
     if (sb->diag_fd < 0 ||
         send(sb->diag_fd, &ask, sizeof ask, 0) != (ssize_t)sizeof ask)
         return -errno;
@@ -259,8 +258,8 @@ static bool mark(struct um_switchboard *sb, const void *buf, size_t len,
                 return true;
         }
         const struct unix_diag_msg *msg = NLMSG_DATA(head);
-        uint64_t cookie =
-            msg->udiag_cookie[0] | (uint64_t)msg->udiag_cookie[1] << 32;
+        uint64_t cookie = msg->udiag_cookie[0] | (uint64_t)msg->udiag_cookie[1]
+                                                     << 32;
         struct um_sock *sock = um_sock_find(sb, cookie);
         if (sock)
             sock->generation = sb->generation;

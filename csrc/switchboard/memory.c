@@ -89,8 +89,8 @@ ssize_t um_read_vector(struct um_call *call, uint64_t iov, size_t count,
             return -EMSGSIZE;
         if (vector[i].iov_len == 0)
             continue;
-        rc = um_read(call, (uintptr_t)vector[i].iov_base,
-                     (char *)ret + have, vector[i].iov_len);
+        rc = um_read(call, (uintptr_t)vector[i].iov_base, (char *)ret + have,
+                     vector[i].iov_len);
         if (rc < 0)
             return rc;
         have += vector[i].iov_len;

@@ -63,8 +63,7 @@ static void finish(struct um_call *call, um_verdict verdict)
 {
     if (verdict == UM_PARKED)
         return;
-    if (verdict != UM_ANSWERED && send_verdict(call, verdict) < 0 &&
-        call->undo)
+    if (verdict != UM_ANSWERED && send_verdict(call, verdict) < 0 && call->undo)
         call->undo(call);
     if (call->fd >= 0)
         close(call->fd);
@@ -135,7 +134,6 @@ bool um_call_expired(const struct um_call *call)
 }
 
 /* ---- parked calls ---- */
-
 
 static struct um_parked **tid_bucket(struct um_switchboard *sb, pid_t tid)
 {
@@ -285,9 +283,8 @@ static void run_waiters(struct um_sock *sock)
          l = l->next)
         count++;
     /* Who must wait on is parked anew, behind the others. */
-    for (bool go_on = true; go_on && count > 0 &&
-                            !um_list_empty(&sock->waiters);
-         count--) {
+    for (bool go_on = true;
+         go_on && count > 0 && !um_list_empty(&sock->waiters); count--) {
         struct um_parked *p =
             UM_CONTAINER(sock->waiters.next, struct um_parked, waiters);
         if (um_call_valid(&p->call)) {

@@ -179,11 +179,8 @@ static int order(struct um_switchboard *sb, enum order_kind kind, uint64_t id,
     struct order *o = malloc(sizeof *o + len);
     if (!o)
         return -ENOMEM;
-    *o = (struct order){.kind = kind,
-                        .id = id,
-                        .address = address,
-                        .value = value,
-                        .len = len};
+    *o = (struct order){
+        .kind = kind, .id = id, .address = address, .value = value, .len = len};
     if (len)
         memcpy(o->data, data, len);
     pthread_mutex_lock(&sb->python->lock);

@@ -29,8 +29,8 @@ int um_host_connect(struct um_sock *sock, const struct um_name *name,
 {
     struct sockaddr_storage ss;
     socklen_t len = um_name_to_host(name, &ss);
-    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                    0);
+    int fd =
+        socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     /* The pump gathers writes as Nagle would; twice would wait twice. */
@@ -42,8 +42,7 @@ int um_host_connect(struct um_sock *sock, const struct um_name *name,
         return fd;
     if (errno == EINPROGRESS) {
         /* On loopback it is done by now, but only a second call tells. */
-        if (connect(fd, (struct sockaddr *)&ss, len) == 0 ||
-            errno == EISCONN) {
+        if (connect(fd, (struct sockaddr *)&ss, len) == 0 || errno == EISCONN) {
             *done = true;
             return fd;
         }
@@ -139,8 +138,7 @@ static void deliver(struct um_forward *forward, int host,
         }
         int end = um_stream_open(SOCK_NONBLOCK);
         struct um_conn *conn = end < 0 ? NULL : um_conn_create();
-        int rc = conn ? um_offer(sb, listener, end, &to, from, conn)
-                      : -ENOMEM;
+        int rc = conn ? um_offer(sb, listener, end, &to, from, conn) : -ENOMEM;
         if (rc == 0) {
             conn->surrogate.fd = end;
             conn->host.fd = host;
@@ -168,8 +166,7 @@ static void forward_ready(struct um_switchboard *sb, struct um_watch *watch,
 {
     (void)sb;
     (void)events;
-    struct um_forward *forward =
-        UM_CONTAINER(watch, struct um_forward, watch);
+    struct um_forward *forward = UM_CONTAINER(watch, struct um_forward, watch);
     struct sockaddr_storage ss;
     socklen_t len = sizeof ss;
     int host = accept4(watch->fd, (struct sockaddr *)&ss, &len,
@@ -180,8 +177,7 @@ static void forward_ready(struct um_switchboard *sb, struct um_watch *watch,
     um_name_from_host(&ss, &from);
     if (um_addr_is_loopback(from.addr))
         memcpy(from.addr,
-               um_addr_is_v4(from.addr) ? forward->gateway4
-                                        : forward->gateway6,
+               um_addr_is_v4(from.addr) ? forward->gateway4 : forward->gateway6,
                16);
     int on = 1;
     setsockopt(host, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -30,8 +30,8 @@ bool um_stack_owns(const struct um_stack *stack, const uint8_t addr[16])
     return false;
 }
 
-static const struct um_map *find_map(const struct um_stack *stack,
-                                     int protocol, const struct um_name *dest)
+static const struct um_map *find_map(const struct um_stack *stack, int protocol,
+                                     const struct um_name *dest)
 {
     const struct um_map *best = NULL;
     for (int i = 0; i < stack->map_count; i++) {

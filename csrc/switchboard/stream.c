@@ -64,8 +64,8 @@ int um_streams_open(struct um_switchboard *sb)
         sb->somaxconn = 128;
     if (f)
         fclose(f);
-    sb->relay_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                          0);
+    sb->relay_fd =
+        socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (sb->relay_fd < 0)
         return -errno;
     int rc = um_bind_private(sb, sb->relay_fd);

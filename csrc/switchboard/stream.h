@@ -28,12 +28,12 @@ struct um_listen {
 
 /* A connect that is under way. */
 struct um_dial {
-    struct um_watch watch;   /* of host, while the host connects */
-    struct um_list waiting;  /* in um_listen.dials */
-    struct um_list all;      /* in sb->dials while it waits for room */
+    struct um_watch watch;  /* of host, while the host connects */
+    struct um_list waiting; /* in um_listen.dials */
+    struct um_list all;     /* in sb->dials while it waits for room */
     struct um_switchboard *sb;
-    struct um_sock *sock;     /* who connects, or NULL for a forward */
-    struct um_sock *listener; /* whose backlog is full */
+    struct um_sock *sock;       /* who connects, or NULL for a forward */
+    struct um_sock *listener;   /* whose backlog is full */
     struct um_name local, peer; /* of the accepting side */
     int64_t deadline_ms;
     int program; /* copy of the program's descriptor, or -1 */
@@ -66,8 +66,7 @@ int um_attach(struct um_switchboard *sb, int program);
 /* Join our end with a host socket and give both to the pump; they are the
  * pump's, or closed. Return: NULL without memory. */
 struct um_conn *um_relay_start(struct um_switchboard *sb, int end, int host,
-                               struct um_sock *sock, pid_t tid,
-                               int program_fd);
+                               struct um_sock *sock, pid_t tid, int program_fd);
 /* Open a host socket towards name and start to connect. Return: fd, with
  * *done true if it is connected; or a negative errno. */
 int um_host_connect(struct um_sock *sock, const struct um_name *name,

@@ -26,7 +26,7 @@
 #include "stream.h"
 
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS /* Linux 6.6 */
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS      SECCOMP_IOW(4, __u64)
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1UL
 #endif
 
@@ -91,8 +91,8 @@ static void *run(void *arg)
     struct epoll_event events[BATCH];
     prctl(PR_SET_NAME, "um-switchboard", 0, 0, 0);
     while (!sb->stop) {
-        int n = epoll_wait(sb->epoll_fd, events, BATCH,
-                           um_parked_timeout_ms(sb));
+        int n =
+            epoll_wait(sb->epoll_fd, events, BATCH, um_parked_timeout_ms(sb));
         for (int i = 0; i < n; i++) {
             struct um_watch *watch = events[i].data.ptr;
             watch->fn(sb, watch, events[i].events);

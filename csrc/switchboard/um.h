@@ -35,7 +35,7 @@ struct um_list {
     struct um_list *next, *prev;
 };
 #define UM_CONTAINER(ptr, type, member)                                        \
-    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+    ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 static inline void um_list_init(struct um_list *l)
 {
     l->next = l->prev = l;
@@ -62,7 +62,8 @@ static inline void um_list_remove(struct um_list *item)
 
 /* >= 0: the call returns this; -4095..-1: it fails with this errno; or: */
 typedef int64_t um_verdict;
-#define UM_CONTINUE (INT64_MIN)     /* the kernel runs it: only for what cannot
+#define UM_CONTINUE                                                            \
+    (INT64_MIN)                     /* the kernel runs it: only for what cannot
                                        reach the network */
 #define UM_PARKED   (INT64_MIN + 1) /* um_park() holds it */
 #define UM_ANSWERED (INT64_MIN + 2) /* the handler answered it itself */
@@ -167,13 +168,13 @@ struct um_option {
     uint8_t value[]; /* len bytes, as the program gave them */
 };
 
-struct um_conn;   /* a relayed stream: pump.h */
-struct um_listen; /* stream.h */
-struct um_dial;   /* stream.h: a connect that is under way */
-struct um_dgram;  /* dgram.c: UDP, ping, raw */
-struct um_dgrams; /* dgram.h */
-struct um_netlink;/* netlink.c */
-struct um_bind;   /* ports.c */
+struct um_conn;    /* a relayed stream: pump.h */
+struct um_listen;  /* stream.h */
+struct um_dial;    /* stream.h: a connect that is under way */
+struct um_dgram;   /* dgram.c: UDP, ping, raw */
+struct um_dgrams;  /* dgram.h */
+struct um_netlink; /* netlink.c */
+struct um_bind;    /* ports.c */
 
 /* A socket of a view. Named by its surrogate's SO_COOKIE, which the kernel
  * never uses twice. */
@@ -191,8 +192,8 @@ struct um_sock {
                            been told: its next connect() returns 0 */
     bool v6only;
     bool reuseaddr, reuseport;
-    bool addr_bound;  /* the program chose the address, not we */
-    int error;        /* pending SO_ERROR, > 0 */
+    bool addr_bound; /* the program chose the address, not we */
+    int error;       /* pending SO_ERROR, > 0 */
     bool shut_read, shut_write;
     bool reports_end; /* its end is reported (by the pump, or by HUP on our
                          end): the collector leaves it alone */
@@ -303,9 +304,8 @@ void um_later_free(struct um_switchboard *sb, void *memory);
 
 /* ---- python.c ---- */
 
-__attribute__((format(printf, 3, 4))) void um_log(struct um_switchboard *sb,
-                                                  int level, const char *fmt,
-                                                  ...);
+__attribute__((format(printf, 3, 4))) void
+um_log(struct um_switchboard *sb, int level, const char *fmt, ...);
 /* Hand a call to Python: parks it. Takes data (malloced). */
 um_verdict um_ask_python(struct um_call *call, struct um_event *event);
 /* An event without a call. */
@@ -466,8 +466,8 @@ um_handler um_handle_setsockopt, um_handle_getsockopt;
 um_handler um_handle_sendto, um_handle_recvfrom, um_handle_sendmsg,
     um_handle_recvmsg, um_handle_sendmmsg, um_handle_recvmmsg;
 /* files.c */
-um_handler um_handle_open, um_handle_openat, um_handle_openat2,
-    um_handle_uname, um_handle_sethostname, um_handle_setdomainname;
+um_handler um_handle_open, um_handle_openat, um_handle_openat2, um_handle_uname,
+    um_handle_sethostname, um_handle_setdomainname;
 
 /* files.c: does a path of um_unix_refuse() forbid this connect? */
 bool um_unix_refused(struct um_switchboard *sb, const char *path);

@@ -138,7 +138,8 @@ def _ip(plan: Plan, value: str) -> Plan:
         raise UmviewError(f"ip={value}: not an address like 10.0.2.15/24") from None
     if "/" not in value:
         raise UmviewError(f"ip={value}: the prefix is missing, as in {value}/24")
-    if address.is_loopback or address.is_multicast or address.is_unspecified:
+    own = address.ip
+    if own.is_loopback or own.is_multicast or own.is_unspecified:
         raise UmviewError(f"ip={value}: a card cannot have this address")
     return replace(plan, addresses=(*plan.addresses, address))
 

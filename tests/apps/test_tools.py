@@ -26,10 +26,10 @@ def payload(user: User) -> Path:
 @FAMILIES
 def test_nc_sends_a_file_to_nc(place: Place, payload: Path, family: int) -> None:
     require("nc")
-    listen = ("nc", "-v", f"-{family}", "-N", "-l", str(place.listen))
+    listen = ("nc", "-nv", f"-{family}", "-N", "-l", str(place.listen))
     with place.server.serve(*listen, says="Listening on") as server:
         place.client.run(
-            *("nc", "-N", place.address(family), str(place.port)), stdin=payload
+            *("nc", "-n", "-N", place.address(family), str(place.port)), stdin=payload
         )
         server.finish()
         assert server.output.read_bytes() == payload.read_bytes()
@@ -40,10 +40,10 @@ def test_nc_exchanges_datagrams(place: Place, family: int) -> None:
     require("nc")
     question = place.client.folder / "question"
     question.write_text("datagram\n")
-    listen = ("nc", "-v", f"-{family}", "-u", "-l", str(place.listen))
+    listen = ("nc", "-nv", f"-{family}", "-u", "-l", str(place.listen))
     with place.server.serve(*listen, says="Bound on") as server:
         place.client.run(
-            *("nc", "-u", "-w", "1", place.address(family), str(place.port)),
+            *("nc", "-n", "-u", "-w", "1", place.address(family), str(place.port)),
             stdin=question,
         )
         server.wait_for("datagram\n")

@@ -422,7 +422,9 @@ def case_connect_to_itself() -> None:
 
 def case_listen_again() -> None:
     server = listener()
-    show(outcome(server.listen, 5), outcome(server.listen, 0), outcome(server.listen, -1))
+    show(
+        outcome(server.listen, 5), outcome(server.listen, 0), outcome(server.listen, -1)
+    )
     client = socket.create_connection(server.getsockname())
     show(server.accept()[1] == client.getsockname())
     show(outcome(client.listen), outcome(client.accept))
@@ -494,7 +496,9 @@ def case_large_transfer() -> None:
     for family, _ in ADDRESSES:
         _, client, accepted = pair(family)
         block = bytes(range(256)) * 4096
-        thread = threading.Thread(target=lambda: [client.sendall(block) for _ in range(8)])
+        thread = threading.Thread(
+            target=lambda: [client.sendall(block) for _ in range(8)]
+        )
         thread.start()
         same = True
         for _ in range(8):

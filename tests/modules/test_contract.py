@@ -1,0 +1,215 @@
+"""What every module has to keep, whatever it does. A new one is listed in MODULES."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from typing import Any, cast
+
+import pytest
+
+from umview import module
+from umview.errors import UmviewError
+from umview.view import Address, Filter, Network, Road, Stack, StackKind
+
+MODULES = ("umnet", "umnetnative", "umnetnull")
+
+
+class Recorder:
+    """A switchboard that only notes what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def note(*args: Any, **kwargs: Any) -> int:  # noqa: ANN401
+            self.calls.append((name, args, kwargs))
+            if name == "add_forward":
+                args[1].close()
+            return 0
+
+        return note
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [args for called, args, _ in self.calls if called == name]
+
+
+def mounted(text: str) -> tuple[Stack, Filter, Recorder]:
+    recorder = Recorder()
+    mount = module.mount(text)
+    stack = mount.add(cast("Any", recorder))
+    return stack, mount.furnish(cast("Any", recorder)), recorder
+
+
+@pytest.fixture(autouse=True)
+def _sockets_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a name server opened; the supervisor just ends."""
+    opened: list[int] = []
+    original = names.Proxy.__init__
+
+    def init(self: names.Proxy) -> None:
+        original(self)
+        opened.extend(sock.detach() for sock in (self._udp, self._tcp))
+
+    def serve(*_: object) -> None:
+        """Map nothing: the sockets are gone."""
+
+    monkeypatch.setattr(names.Proxy, "__init__", init)
+    yield
+    for fd in opened:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_it_is_found_by_name(name: str) -> None:
+    assert name in module.BUILT_IN
+    assert inspect.getdoc(module.find(name))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_unknown_option_is_refused_with_its_name(name: str) -> None:
+    with pytest.raises(UmviewError, match=f"^{name}: unknown option 'nonsense'"):
+        module.mount(f"{name},nonsense")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_it_adds_one_stack(name: str) -> None:
+    stack, _, recorder = mounted(name)
+    assert stack.number == 0
+    ((kind,),) = recorder.named("add_stack")
+    assert kind == stack.kind
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_its_addresses_are_those_of_its_cards(name: str) -> None:
+    stack, _, recorder = mounted(name)
+    told = {(index, address) for _, index, address in recorder.named("add_address")}
+    assert told == {
+        (card.index, address) for card in stack.cards for address in card.addresses
+    }
+
+
+def test_unknown_module_names_the_known_ones() -> None:
+    with pytest.raises(UmviewError) as caught:
+        module.mount("umnope,host")
+    for name in MODULES:
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("umnetnull", StackKind.NULL), ("umnetnative", StackKind.NATIVE)],
+)
+def test_plain_modules_leave_files_alone(name: str, kind: StackKind) -> None:
+    stack, needed, recorder = mounted(name)
+    assert stack.kind is kind
+    assert needed == Filter.NONE
+    assert [called for called, _, _ in recorder.calls] == ["add_stack"]
+
+
+# ---- umnet ----
+
+
+def road(recorder: Recorder, to: str) -> tuple[Road, Address | None]:
+    """Return what the longest prefix says, the first of equals."""
+    best: tuple[Network, Road, Address | None] | None = None
+    for _, network, where, _, source in recorder.named("add_route"):
+        if ip_address(to) in network and (
+            best is None or network.prefixlen > best[0].prefixlen
+        ):
+            best = (network, where, source)
+    assert best is not None
+    return best[1], best[2]
+
+
+@pytest.mark.parametrize(
+    ("to", "expected"),
+    [
+        ("127.0.0.1", Road.LOCAL),
+        ("127.9.9.9", Road.LOCAL),
+        ("::1", Road.LOCAL),
+        ("10.0.2.15", Road.LOCAL),
+        ("fd00::15", Road.LOCAL),
+        ("10.0.2.2", Road.REFUSED),
+        ("fd00::2", Road.REFUSED),
+        ("10.0.2.3", Road.REFUSED),
+        ("fd00::3", Road.REFUSED),
+        ("10.0.2.77", Road.UNREACHABLE),
+        ("fd00::77", Road.UNREACHABLE),
+        ("10.0.3.1", Road.RELAY),
+        ("192.0.2.1", Road.RELAY),
+        ("2001:db8::1", Road.RELAY),
+        ("224.0.0.251", Road.UNREACHABLE),
+        ("255.255.255.255", Road.UNREACHABLE),
+        ("ff02::fb", Road.UNREACHABLE),
+        ("fe80::1", Road.UNREACHABLE),
+    ],
+)
+def test_umnet_roads(to: str, expected: Road) -> None:
+    _, _, recorder = mounted("umnet")
+    found, source = road(recorder, to)
+    assert found is expected
+    assert source is not None
+    assert source.version == ip_address(to).version
+
+
+def test_umnet_leads_the_gateway_to_the_host_only_on_demand() -> None:
+    def gateway_maps(text: str) -> list[tuple[str, str]]:
+        _, _, recorder = mounted(text)
+        return [
+            (str(args[1]), str(args[2]))
+            for name, args, kwargs in recorder.calls
+            if name == "add_map" and not kwargs
+        ]
+
+    assert gateway_maps("umnet") == []
+    assert gateway_maps("umnet,host") == [("10.0.2.2", "127.0.0.1"), ("fd00::2", "::1")]
+    assert gateway_maps("umnet,host,v4") == [("10.0.2.2", "127.0.0.1")]
+
+
+def test_umnet_has_a_name_server_in_both_families_and_protocols() -> None:
+    _, _, recorder = mounted("umnet")
+    maps = {
+        (str(args[1]), kwargs["protocol"], kwargs["port"])
+        for name, args, kwargs in recorder.calls
+        if name == "add_map"
+    }
+    assert maps == {
+        (server, protocol, 53)
+        for server in ("10.0.2.3", "fd00::3")
+        for protocol in (6, 17)
+    }
+
+
+def test_umnet_files_and_names() -> None:
+    _, needed, recorder = mounted("umnet,hostname=box")
+    assert needed == Filter.FILES | Filter.NAME
+    paths = {path for path, _ in recorder.named("add_file")}
+    assert paths == {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
+    assert recorder.named("set_hostname") == [("box", None)]
+    assert ("/run/nscd/socket",) in recorder.named("refuse_unix")
+
+
+def test_umnet_nofiles_leaves_files_alone() -> None:
+    _, needed, recorder = mounted("umnet,nofiles")
+    assert needed == Filter.NONE
+    assert recorder.named("add_file") == []
+    assert recorder.named("refuse_unix")
+
+
+def test_umnet_forward_that_cannot_be_had_says_which() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        mount = module.mount(f"umnet,fwd={port}:80")
+        with pytest.raises(UmviewError, match=f"port {port} "):
+            mount.add(cast("Any", Recorder()))
+
+
+def test_umnet_own_networks_are_on_the_card() -> None:
+    stack, _, recorder = mounted("umnet,ip=192.168.7.1/24,v4")
+    assert [str(one) for one in stack.cards[1].addresses] == ["192.168.7.1/24"]
+    networks = [args[1] for args in recorder.named("add_route")]
+    assert ip_network("192.168.7.0/24") in networks
+    assert all(network.version == 4 for network in networks)
