@@ -22,12 +22,12 @@ $(VENV)/made: pyproject.toml scripts/make-venv scripts/system-packages
 	scripts/make-venv $(VENV)
 	touch $@
 
-$(VENV)/compiled: $(VENV)/made setup.py csrc/build_ffi.py $(C_SOURCES)
+$(VENV)/compiled: setup.py csrc/build_ffi.py $(C_SOURCES) | $(VENV)/made
 	@echo "Compiling umview._core"
 	$(PUBLIC) $(PYTHON) setup.py -q build_ext --inplace
 	touch $@
 
-$(VENV)/linked: $(VENV)/compiled $(PY_SOURCES) scripts/link-venv
+$(VENV)/linked: $(VENV)/compiled $(PY_SOURCES) pyproject.toml scripts/link-venv
 	scripts/link-venv $(VENV)
 	touch $@
 

@@ -125,6 +125,9 @@ int um_hostname_set(struct um_switchboard *sb, const char *host,
 int um_child_exec(int sync_fd, int flags, char **argv, int *stage);
 /* Take descriptor fd of process pid. Return: our copy. */
 int um_take_fd(int pid, int fd);
+/* Make the calling process the parent of orphans below it (prctl(2),
+ * PR_SET_CHILD_SUBREAPER). */
+int um_subreaper_set(void);
 /* Start the threads; notify_fd: the listener, owned from now on. */
 int um_switchboard_start(struct um_switchboard *sb, int notify_fd);
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from umview._core import ffi, lib
 from umview.boundary import Done, Failed, Verdict
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from umview.view import Address, Filter, Interface, Network, Road, StackKind
 
-_PR_SET_CHILD_SUBREAPER = 36
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 
 
@@ -42,8 +40,7 @@ class Stage(IntEnum):
     EXEC = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What the switchboard asks or tells; the fields are those of struct um_event."""
 
     kind: EventKind
@@ -119,11 +116,7 @@ def become_subreaper() -> None:
     Raises:
         OSError: As prctl(2), PR_SET_CHILD_SUBREAPER.
     """
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0:
-        check(-ctypes.get_errno(), "prctl")
+    check(lib.um_subreaper_set(), "prctl")
 
 
 class Switchboard:

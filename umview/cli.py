@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from umview import __version__
 from umview.errors import FAILED, UmviewError
@@ -59,8 +59,7 @@ _KNOWN = "-p, -V, -v, --tracer, --help, --version"
 _TRACERS = ("auto", "seccomp")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What the command line asks for."""
 
     mounts: tuple[str, ...]
@@ -125,10 +124,18 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
     from umview import front, module, runtime
     from umview.job import Job
 
+    ignores_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL) == signal.SIG_IGN
     mask = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, front.TAKEN))
     mounts = [module.mount(text) for text in request.mounts]
     directory = runtime.create(request.name or f"umview-{os.getpid()}", os.environ)
-    job = Job(mounts, request.command, request.is_verbose, mask, inherited)
+    job = Job(
+        mounts,
+        request.command,
+        request.is_verbose,
+        mask,
+        ignores_children,
+        inherited,
+    )
     return front.run(directory, job)
 
 

@@ -52,7 +52,7 @@ def answer(stack: Stack, request: int, arg: int, data: bytes) -> Done:
     if request in _CHANGES:
         raise os_error(errno.EPERM)
     if request == Siocgif.NAME:
-        card = _card(stack, lambda one: one.index == ifreq.index(data))
+        card = _card(stack, lambda one: one.number == ifreq.index(data))
         return Done(0, ((arg, ifreq.with_name(data, card.name)),))
     if request not in _VALUES and request not in _UNSUPPORTED:
         raise os_error(errno.ENOTTY)
@@ -120,7 +120,7 @@ _VALUES: dict[Siocgif, Callable[[Card], bytes]] = {
     Siocgif.METRIC: lambda _: ifreq.int_value(0),
     Siocgif.MTU: lambda card: ifreq.int_value(card.mtu),
     Siocgif.HWADDR: _hardware,
-    Siocgif.INDEX: lambda card: ifreq.int_value(card.index),
+    Siocgif.INDEX: lambda card: ifreq.int_value(card.number),
     Siocgif.TXQLEN: lambda _: ifreq.int_value(_QUEUE),
     Siocgif.MAP: lambda _: ifreq.map_value(),
 }

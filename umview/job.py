@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from umview.module import Mount
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A command with its view.
 
     Attributes:
@@ -17,6 +16,8 @@ class Job:
         command: The command and its arguments.
         is_verbose: Whether to say what is set up.
         mask: The signals that the command finds blocked.
+        ignores_children: Whether it finds SIGCHLD ignored. umview itself must not: it
+            could not wait for anybody.
         inherited: The open descriptors above 2 that it finds.
     """
 
@@ -24,4 +25,5 @@ class Job:
     command: Sequence[str]
     is_verbose: bool
     mask: frozenset[int]
+    ignores_children: bool
     inherited: tuple[int, ...]

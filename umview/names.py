@@ -62,26 +62,27 @@ class Proxy:
 
     def start(self) -> None:
         """Serve, in threads that end with the process."""
-        threading.Thread(target=self._run, daemon=True).start()
+        _in_thread(self._prepare)
 
-    def _run(self) -> None:
+    def _prepare(self) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
         from umview.dns_answer import Answerer
 
         answerer = Answerer()
         pool = ThreadPoolExecutor(_WORKERS)
-        threading.Thread(
-            target=self._accept, args=(answerer, pool), daemon=True
-        ).start()
+        _in_thread(partial(self._receive, answerer, pool))
+        _in_thread(partial(self._accept, answerer, pool))
+
+    def _receive(self, answerer: Answerer, pool: ThreadPoolExecutor) -> None:
         while True:
             wire, client = self._udp.recvfrom(_LONGEST)
-            pool.submit(_logged, partial(self._datagram, answerer, wire, client))
+            pool.submit(_work, partial(self._datagram, answerer, wire, client))
 
     def _accept(self, answerer: Answerer, pool: ThreadPoolExecutor) -> None:
         while True:
             connection, _ = self._tcp.accept()
-            pool.submit(_logged, partial(_stream, answerer, connection))
+            pool.submit(_work, partial(_stream, answerer, connection))
 
     def _datagram(
         self, answerer: Answerer, wire: bytes, client: tuple[str, int]
@@ -102,11 +103,23 @@ def _stream(answerer: Answerer, connection: socket.socket) -> None:
             connection.sendall(len(reply).to_bytes(2) + reply)
 
 
-def _logged(work: Callable[[], None]) -> None:
+def _work(piece: Callable[[], None]) -> None:
     """Do a piece of work of the pool; a client that went away is no news."""
     try:
-        work()
+        piece()
     except OSError as exc:
         log.debug("name server: %s", exc)
     except Exception:
-        log.exception("name server")
+        log.exception("name server: no reply")
+
+
+def _in_thread(run: Callable[[], None]) -> None:
+    """Run something until the process ends; if it ends before, say so."""
+
+    def thread() -> None:
+        try:
+            run()
+        except Exception:
+            log.exception("name server: stopped")
+
+    threading.Thread(target=thread, daemon=True).start()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from umview.abi import rtnetlink as rt
@@ -21,6 +20,7 @@ from umview.view import Address, Card, Interface, Network, Stack
 NETLINK_ROUTE = 0
 _DATAGRAM = 3500
 _AF_BRIDGE = 7
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, _AF_BRIDGE)
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _LO_FLAGS = 0x10049  # UP LOOPBACK RUNNING LOWER_UP
 _CARD_FLAGS = 0x11043  # UP BROADCAST RUNNING MULTICAST LOWER_UP
@@ -28,7 +28,7 @@ _OPER_UNKNOWN, _OPER_UP = 0, 6
 _IFA_F_PERMANENT = 0x80
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _TABLE_DEFAULT, _TABLE_MAIN, _TABLE_LOCAL = 253, 254, 255
-_PROTO_KERNEL, _PROTO_BOOT = 2, 3
+_PROTO_UNSPEC, _PROTO_KERNEL, _PROTO_BOOT = 0, 2, 3
 _UNICAST, _LOCAL, _BROADCAST, _MULTICAST = 1, 2, 3, 5
 _METRIC_LOCAL, _METRIC_CONNECTED, _METRIC_DEFAULT = 0, 256, 1024  # IPv6 only
 _RTM_F_CLONED = 0x200
@@ -59,18 +59,19 @@ def answer(stack: Stack, protocol: int, port: int, data: bytes) -> list[bytes]:
     replies: list[bytes] = []
     for request in rt.decode(data):
         if request.flags & rt.Flag.REQUEST and request.type >= rt.FIRST_ROUTE_TYPE:
-            replies += _packed(_replies(stack, replace(request, port=port)))
+            replies += _packed(_replies(stack, request._replace(port=port)))
         elif request.flags & rt.Flag.ACK:
             replies.append(rt.encode(_error(request, 0)))
     return replies
 
 
 def _packed(messages: Iterator[rt.Message]) -> Iterator[bytes]:
-    """Yield messages as datagrams, as many in each as fit."""
+    """Yield messages as datagrams: those of a dump as many in each as fit."""
     datagram = b""
     for message in messages:
         wire = rt.encode(message)
-        if datagram and len(datagram) + len(wire) > _DATAGRAM:
+        is_full = len(datagram) + len(wire) > _DATAGRAM
+        if datagram and (is_full or not message.flags & rt.Flag.MULTI):
             yield datagram
             datagram = b""
         datagram += wire
@@ -99,7 +100,9 @@ def _dump(stack: Stack, request: rt.Message) -> Iterator[rt.Message]:
     if request.type not in _DUMPS:
         raise os_error(errno.EOPNOTSUPP)
     new, bodies = _DUMPS[rt.Type(request.type)]
-    for body in bodies(stack, rt.family(request.body)):
+    family = rt.family(request.body)
+    # a family that serves no such question is taken for "any", as in the kernel
+    for body in bodies(stack, family if family in _FAMILIES else socket.AF_UNSPEC):
         yield _reply(request, new, body, rt.Flag.MULTI)
     yield _reply(request, rt.Type.NLMSG_DONE, rt.done_body(), rt.Flag.MULTI)
 
@@ -109,7 +112,8 @@ def _reply(request: rt.Message, kind: int, body: bytes, flags: int = 0) -> rt.Me
 
 
 def _error(request: rt.Message, code: int) -> rt.Message:
-    return _reply(request, rt.Type.NLMSG_ERROR, rt.error_body(code, request))
+    flags = 0 if code else rt.Flag.CAPPED
+    return _reply(request, rt.Type.NLMSG_ERROR, rt.error_body(code, request), flags)
 
 
 # ---- links ----
@@ -122,11 +126,11 @@ def _links(stack: Stack, family: int) -> Iterator[bytes]:
 
 def _one_link(stack: Stack, request: rt.Message) -> rt.Message:
     wanted = rt.decode_link_request(request.body)
-    if not wanted.index and not wanted.name:
+    if not wanted.number and not wanted.name:
         raise os_error(errno.EINVAL)
     for card in stack.cards:
-        if card.index == wanted.index or (
-            not wanted.index and card.name == wanted.name
+        if card.number == wanted.number or (
+            not wanted.number and card.name == wanted.name
         ):
             return _reply(request, rt.Type.RTM_NEWLINK, _link(card))
     raise os_error(errno.ENODEV)
@@ -136,7 +140,7 @@ def _link(card: Card) -> bytes:
     lo = card.is_loopback
     return rt.link_body(
         hardware=_ARPHRD_LOOPBACK if lo else _ARPHRD_ETHER,
-        index=card.index,
+        index=card.number,
         flags=_LO_FLAGS if lo else _CARD_FLAGS,
         attrs={
             rt.Link.IFNAME: rt.text(card.name),
@@ -185,7 +189,7 @@ def _address(card: Card, own: Interface) -> bytes:
         prefix=own.network.prefixlen,
         flags=_IFA_F_PERMANENT,
         scope=_SCOPE_HOST if card.is_loopback else _SCOPE_UNIVERSE,
-        index=card.index,
+        index=card.number,
         attrs=attrs,
     )
 
@@ -280,7 +284,7 @@ def _route(
         attrs[rt.Route.PREFSRC] = source.packed
     if gateway is not None:
         attrs[rt.Route.GATEWAY] = gateway.packed
-    attrs[rt.Route.OIF] = rt.u32(card.index)
+    attrs[rt.Route.OIF] = rt.u32(card.number)
     if to.version == 6 or flags:
         attrs[rt.Route.CACHEINFO] = _CACHE_INFO
     if to.version == 6:
@@ -289,12 +293,19 @@ def _route(
         family=_family(to.version),
         prefix=to.prefixlen,
         table=table,
-        protocol=_PROTO_BOOT if gateway is not None else _PROTO_KERNEL,
+        protocol=_protocol(gateway, flags),
         scope=scope,
         kind=kind,
         flags=flags,
         attrs=attrs,
     )
+
+
+def _protocol(gateway: Address | None, flags: int) -> int:
+    """Return who made a route; nobody made the answer to "which way?"."""
+    if flags:
+        return _PROTO_UNSPEC
+    return _PROTO_KERNEL if gateway is None else _PROTO_BOOT
 
 
 def _one_route(stack: Stack, request: rt.Message) -> rt.Message:
@@ -311,7 +322,7 @@ def _one_route(stack: Stack, request: rt.Message) -> rt.Message:
 
 def _way(stack: Stack, to: Address, oif: int) -> bytes:
     single = ip_network(to)
-    cards = [card for card in stack.cards if oif in (0, card.index)]
+    cards = [card for card in stack.cards if oif in (0, card.number)]
     for card in stack.cards:
         for own in card.addresses:
             if to == own.ip or (card.is_loopback and to in own.network):

@@ -15,13 +15,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 
 from umview.errors import UmviewError
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_LONGEST = 64
 
 
 class Runtime:
@@ -56,7 +55,7 @@ def create(name: str, environ: Mapping[str, str]) -> Runtime:
     Raises:
         UmviewError: The name is in use or has no sense, or no directory can be made.
     """
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         raise UmviewError(
             f"-V {name}: a name is up to 64 letters, digits, dots, - and _"
         )
@@ -78,6 +77,12 @@ def create(name: str, environ: Mapping[str, str]) -> Runtime:
             f"cannot make the directory {root}/{name}: {exc.strerror}; "
             "set XDG_RUNTIME_DIR to a directory of your own"
         ) from exc
+
+
+def _is_name(name: str) -> bool:
+    plain = name.translate({ord(mark): "x" for mark in "-_."})
+    wanted = plain.isascii() and plain.isalnum() and name[0] not in "-."
+    return wanted and len(name) <= _LONGEST
 
 
 def _root(environ: Mapping[str, str]) -> str:

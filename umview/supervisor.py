@@ -277,6 +277,8 @@ def _become(sync: int, needed: Filter, job: Job) -> NoReturn:
     # what Python has changed, and nothing else: nohup(1) has to reach the command
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
+    if job.ignores_children:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, job.mask)

@@ -2,8 +2,9 @@
  *
  * pump.c - move the bytes of relayed streams
  *
- * One thread, one epoll, two descriptors a connection: our end of the
- * program's surrogate (a unix socket) and a socket of the host. A flow is one
+ * A few threads, each with its epoll; two descriptors a connection: our end
+ * of the program's surrogate (a unix socket) and a socket of the host. A
+ * connection stays with the thread that it was given to. A flow is one
  * direction. What a receiver does not take is held (one buffer a flow), and
  * the sender is not read until it is taken: the kernel's buffers do the rest.
  *
@@ -40,21 +41,29 @@
 #include <unistd.h>
 
 enum {
+    WORKERS = 2, /* one is busy with half of what four streams can do */
     BATCH = 64,
     BUFFER = 1 << 18,
-    ROUNDS = 4,
+    ROUNDS = 1,                /* reads in one turn of a connection */
     BULK = 1 << 16,            /* a read of this size or more means bulk data */
     PIPE_SIZE = 1 << 20,       /* also what one turn may pour */
     SURROGATE_SNDBUF = 1 << 19 /* the kernel doubles it */
 };
 
-struct um_pump {
+/* A thread of the pump. A connection stays with the one that it was given. */
+struct worker {
+    struct um_pump *pump;
     int epoll_fd, stop_fd;
     pthread_t thread;
     bool running;
-    struct um_conn *ending;   /* of this batch */
-    struct um_conn *finished; /* shared: pushed by us, taken whole */
+    struct um_conn *ending; /* of this batch */
     uint8_t *buffer;
+};
+
+struct um_pump {
+    struct worker workers[WORKERS];
+    uint32_t given;           /* connections, for taking turns */
+    struct um_conn *finished; /* shared: pushed by the workers, taken whole */
 };
 
 /* ---- connections ---- */
@@ -122,29 +131,29 @@ static void reset_host(struct um_conn *conn)
 }
 
 /* Note that a connection is over; its descriptors close after the batch. */
-static void end(struct um_pump *pump, struct um_conn *conn)
+static void end(struct worker *worker, struct um_conn *conn)
 {
     if (conn->ending)
         return;
     conn->ending = true;
-    conn->next = pump->ending;
-    pump->ending = conn;
+    conn->next = worker->ending;
+    worker->ending = conn;
 }
 
-static void finish_ending(struct um_pump *pump)
+static void finish_ending(struct worker *worker)
 {
-    while (pump->ending) {
-        struct um_conn *conn = pump->ending;
-        pump->ending = conn->next;
+    while (worker->ending) {
+        struct um_conn *conn = worker->ending;
+        worker->ending = conn->next;
         pthread_mutex_lock(&conn->lock);
         close(conn->host.fd);
         conn->closed = true;
         pthread_mutex_unlock(&conn->lock);
         close(conn->surrogate.fd);
-        conn->next = __atomic_load_n(&pump->finished, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n(&pump->finished, &conn->next, conn,
-                                            true, __ATOMIC_RELEASE,
-                                            __ATOMIC_RELAXED))
+        conn->next = __atomic_load_n(&worker->pump->finished, __ATOMIC_RELAXED);
+        while (!__atomic_compare_exchange_n(&worker->pump->finished,
+                                            &conn->next, conn, true,
+                                            __ATOMIC_RELEASE, __ATOMIC_RELAXED))
             ;
     }
 }
@@ -253,7 +262,7 @@ static int pour(struct um_flow *flow, struct um_side *from, struct um_side *to,
 
 /* Move what there is. Return: 0, or the negative errno of the side at fault,
  * with *guilty set to it. */
-static int move(struct um_pump *pump, struct um_flow *flow,
+static int move(struct worker *worker, struct um_flow *flow,
                 struct um_side *from, struct um_side *to,
                 struct um_side **guilty)
 {
@@ -267,7 +276,7 @@ static int move(struct um_pump *pump, struct um_flow *flow,
      * end. The others take turns. */
     for (int round = 0;
          rc == 1 && !flow->ended && (round < ROUNDS || from->left); round++) {
-        ssize_t n = recv(from->fd, pump->buffer, BUFFER, MSG_DONTWAIT);
+        ssize_t n = recv(from->fd, worker->buffer, BUFFER, MSG_DONTWAIT);
         if (n < 0) {
             *guilty = from;
             return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -277,11 +286,11 @@ static int move(struct um_pump *pump, struct um_flow *flow,
             return 0;
         }
         flow->bulk = n >= BULK;
-        ssize_t taken = give(to->fd, pump->buffer, (size_t)n);
+        ssize_t taken = give(to->fd, worker->buffer, (size_t)n);
         if (taken < 0)
             return (int)taken;
         if (taken < n)
-            return hold(flow, pump->buffer + taken, (size_t)(n - taken));
+            return hold(flow, worker->buffer + taken, (size_t)(n - taken));
         if (n < BUFFER && !from->left)
             return 0;
     }
@@ -294,35 +303,35 @@ static bool stuck(const struct um_flow *flow)
     return flow->held || flow->in_pipe;
 }
 
-static void watch(struct um_pump *pump, struct um_side *side, uint32_t events)
+static void watch(struct worker *worker, struct um_side *side, uint32_t events)
 {
     if (side->left || side->watched == events)
         return;
     side->watched = events;
     struct epoll_event ev = {.events = events, .data.ptr = side};
-    epoll_ctl(pump->epoll_fd, EPOLL_CTL_MOD, side->fd, &ev);
+    epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, side->fd, &ev);
 }
 
-static void leave(struct um_pump *pump, struct um_side *side)
+static void leave(struct worker *worker, struct um_side *side)
 {
     if (side->left && side->watched) {
-        epoll_ctl(pump->epoll_fd, EPOLL_CTL_DEL, side->fd, NULL);
+        epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, side->fd, NULL);
         side->watched = 0;
     }
 }
 
 /* A side failed: what the other one is told. */
-static void failed(struct um_pump *pump, struct um_conn *conn,
+static void failed(struct worker *worker, struct um_conn *conn,
                    const struct um_side *guilty, int error)
 {
     if (guilty == &conn->host)
         plant_byte(conn);
     else if (error == -ECONNRESET)
         reset_host(conn);
-    end(pump, conn);
+    end(worker, conn);
 }
 
-static void serve(struct um_pump *pump, struct um_side *side, uint32_t events)
+static void serve(struct worker *worker, struct um_side *side, uint32_t events)
 {
     struct um_conn *conn = side->conn;
     if (conn->ending)
@@ -336,67 +345,99 @@ static void serve(struct um_pump *pump, struct um_side *side, uint32_t events)
     if (events & (EPOLLHUP | EPOLLERR))
         side->left = true;
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-        rc = move(pump, out, side, other, &guilty);
+        rc = move(worker, out, side, other, &guilty);
     if (rc == 0 && (events & EPOLLOUT))
-        rc = move(pump, in, other, side, &guilty);
+        rc = move(worker, in, other, side, &guilty);
     if (rc < 0) {
-        failed(pump, conn, guilty, rc);
+        failed(worker, conn, guilty, rc);
         return;
     }
     /* Closed by the program, and all that it said is with the host; or both
      * sides have ended. */
     if (conn->up.ended && (conn->surrogate.left || conn->down.ended)) {
-        end(pump, conn);
+        end(worker, conn);
         return;
     }
-    leave(pump, side);
-    watch(pump, &conn->surrogate,
+    leave(worker, side);
+    watch(worker, &conn->surrogate,
           (conn->up.ended || stuck(&conn->up) ? 0 : (uint32_t)EPOLLIN) |
               (stuck(&conn->down) ? (uint32_t)EPOLLOUT : 0));
-    watch(pump, &conn->host,
+    watch(worker, &conn->host,
           (conn->down.ended || stuck(&conn->down) ? 0 : (uint32_t)EPOLLIN) |
               (stuck(&conn->up) ? (uint32_t)EPOLLOUT : 0));
 }
 
 static void *run(void *arg)
 {
-    struct um_pump *pump = arg;
+    struct worker *worker = arg;
     struct epoll_event events[BATCH];
     prctl(PR_SET_NAME, "um-pump", 0, 0, 0);
     for (;;) {
-        int n = epoll_wait(pump->epoll_fd, events, BATCH, -1);
+        int n = epoll_wait(worker->epoll_fd, events, BATCH, -1);
         for (int i = 0; i < n; i++) {
             if (!events[i].data.ptr)
                 return NULL;
-            serve(pump, events[i].data.ptr, events[i].events);
+            serve(worker, events[i].data.ptr, events[i].events);
         }
-        finish_ending(pump);
+        finish_ending(worker);
     }
 }
 
 /* ---- for the switchboard ---- */
+
+static int worker_init(struct worker *worker, struct um_pump *pump)
+{
+    worker->pump = pump;
+    worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    worker->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    worker->buffer = malloc(BUFFER);
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+    if (!worker->buffer || worker->epoll_fd < 0 || worker->stop_fd < 0 ||
+        epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->stop_fd, &ev) < 0)
+        return -1;
+    return 0;
+}
+
+static void worker_stop(struct worker *worker)
+{
+    uint64_t one = 1;
+    if (worker->running &&
+        write(worker->stop_fd, &one, sizeof one) == sizeof one)
+        pthread_join(worker->thread, NULL);
+    finish_ending(worker);
+}
+
+static void worker_deinit(struct worker *worker)
+{
+    if (worker->epoll_fd >= 0)
+        close(worker->epoll_fd);
+    if (worker->stop_fd >= 0)
+        close(worker->stop_fd);
+    free(worker->buffer);
+}
 
 struct um_pump *um_pump_create(void)
 {
     struct um_pump *pump = calloc(1, sizeof *pump);
     if (!pump)
         return NULL;
-    pump->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    pump->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    pump->buffer = malloc(BUFFER);
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-    if (!pump->buffer || pump->epoll_fd < 0 || pump->stop_fd < 0 ||
-        epoll_ctl(pump->epoll_fd, EPOLL_CTL_ADD, pump->stop_fd, &ev) < 0) {
-        um_pump_destroy(pump);
-        return NULL;
-    }
-    return pump;
+    bool good = true;
+    for (size_t i = 0; i < WORKERS; i++)
+        good = worker_init(&pump->workers[i], pump) == 0 && good;
+    if (good)
+        return pump;
+    um_pump_destroy(pump);
+    return NULL;
 }
 
 int um_pump_start(struct um_pump *pump)
 {
-    int rc = pthread_create(&pump->thread, NULL, run, pump);
-    pump->running = rc == 0;
+    int rc = 0;
+    for (size_t i = 0; i < WORKERS && rc == 0; i++) {
+        struct worker *worker = &pump->workers[i];
+        rc = pthread_create(&worker->thread, NULL, run, worker);
+        worker->running = rc == 0;
+    }
     return -rc;
 }
 
@@ -404,10 +445,8 @@ void um_pump_destroy(struct um_pump *pump)
 {
     if (!pump)
         return;
-    uint64_t one = 1;
-    if (pump->running && write(pump->stop_fd, &one, sizeof one) == sizeof one)
-        pthread_join(pump->thread, NULL);
-    finish_ending(pump);
+    for (size_t i = 0; i < WORKERS; i++)
+        worker_stop(&pump->workers[i]);
     struct um_conn *conn = um_pump_finished(pump);
     while (conn) {
         struct um_conn *next = conn->next;
@@ -416,30 +455,34 @@ void um_pump_destroy(struct um_pump *pump)
         um_conn_destroy(conn);
         conn = next;
     }
-    if (pump->epoll_fd >= 0)
-        close(pump->epoll_fd);
-    if (pump->stop_fd >= 0)
-        close(pump->stop_fd);
-    free(pump->buffer);
+    for (size_t i = 0; i < WORKERS; i++)
+        worker_deinit(&pump->workers[i]);
     free(pump);
 }
 
 int um_pump_add(struct um_pump *pump, struct um_conn *conn)
 {
     struct um_side *sides[] = {&conn->host, &conn->surrogate};
-    for (int i = 0; i < 2; i++) {
-        sides[i]->watched = EPOLLIN;
-        struct epoll_event ev = {.events = EPOLLIN, .data.ptr = sides[i]};
-        if (epoll_ctl(pump->epoll_fd, EPOLL_CTL_ADD, sides[i]->fd, &ev) == 0)
-            continue;
-        int error = errno;
-        if (i == 0)
-            return -error;
-        /* The pump may be at it already: let it see the end. */
+    const struct worker *worker = &pump->workers[pump->given++ % WORKERS];
+    /* The worker serves the first side at once, and may even be done with the
+     * connection: under the lock it cannot close the second one yet. */
+    pthread_mutex_lock(&conn->lock);
+    int added = 0, rc = 0;
+    for (; added < 2 && rc == 0; added++) {
+        sides[added]->watched = EPOLLIN;
+        struct epoll_event ev = {.events = EPOLLIN, .data.ptr = sides[added]};
+        if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, sides[added]->fd,
+                      &ev) < 0)
+            rc = -errno;
+    }
+    if (rc < 0 && added == 2) {
+        /* The first is watched, and shows the end. */
         shutdown(conn->surrogate.fd, SHUT_RDWR);
         shutdown(conn->host.fd, SHUT_RDWR);
+        rc = 0;
     }
-    return 0;
+    pthread_mutex_unlock(&conn->lock);
+    return rc;
 }
 
 struct um_conn *um_pump_finished(struct um_pump *pump)

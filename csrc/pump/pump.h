@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * pump.h - the thread that moves the bytes of relayed streams
+ * pump.h - the threads that move the bytes of relayed streams
  *
  * The switchboard makes a connection complete and gives it away with
  * um_pump_add(); from then on the pump owns both descriptors until it puts the

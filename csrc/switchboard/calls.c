@@ -74,6 +74,8 @@ static int choose_protocol(int domain, int type, int protocol)
     case SOCK_DGRAM:
         if (protocol == 0 || protocol == IPPROTO_UDP)
             return IPPROTO_UDP;
+        if (protocol == IPPROTO_UDPLITE)
+            return protocol;
         return protocol == icmp ? icmp : -EPROTONOSUPPORT;
     case SOCK_RAW:
         /* Everybody may ping in a stack of his own. */
@@ -268,7 +270,7 @@ static um_verdict give_name(struct um_call *call, bool peer)
     if (sock->domain == AF_NETLINK) {
         len = um_netlink_name(sock, peer, &ss);
     } else {
-        if (peer && sock->state != UM_CONNECTED)
+        if (peer && (sock->state != UM_CONNECTED || sock->peer.port == 0))
             return -ENOTCONN;
         len = um_name_format(sock->domain, peer ? &sock->peer : &sock->local,
                              &ss);

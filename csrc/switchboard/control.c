@@ -179,7 +179,7 @@ int um_control_read(struct um_call *call, uint64_t address, size_t len,
 /* Control data in the making, cut to the program's room as put_cmsg() of
  * net/core/scm.c does. */
 struct control {
-    uint8_t buf[512];
+    uint8_t *buf;
     size_t used, room;
     bool cut;
 };
@@ -275,14 +275,13 @@ static void put_ipv6(struct control *control, const struct um_sock *sock,
         put_int(control, IPPROTO_IPV6, IPV6_TCLASS, arrival->tos);
 }
 
-int um_control_write(struct um_call *call, uint64_t address, size_t len,
-                     const struct um_arrival *arrival, uint64_t *used,
-                     uint32_t *flags)
+size_t um_control_compose(const struct um_sock *sock,
+                          const struct um_arrival *arrival, size_t len,
+                          uint8_t ret[UM_CONTROL_ROOM], uint32_t *flags)
 {
-    const struct um_sock *sock = call->sock;
-    struct control control = {.room = address ? len : 0};
-    if (control.room > sizeof control.buf)
-        control.room = sizeof control.buf;
+    struct control control = {.buf = ret, .room = len};
+    if (control.room > UM_CONTROL_ROOM)
+        control.room = UM_CONTROL_ROOM;
     if (sock->options && sock->domain == AF_NETLINK) {
         struct nl_pktinfo info = {0};
         if (um_option_int(sock, SOL_NETLINK, NETLINK_PKTINFO, 0))
@@ -294,8 +293,7 @@ int um_control_write(struct um_call *call, uint64_t address, size_t len,
         if (um_addr_is_v4(arrival->to))
             put_ip(&control, sock, arrival);
     }
-    *used = control.used;
     if (control.cut)
         *flags |= MSG_CTRUNC;
-    return um_write(call, address, control.buf, control.used);
+    return control.used;
 }

@@ -145,11 +145,12 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
 /* Read the control data of a message to be sent. Return: 0 or errno. */
 int um_control_read(struct um_call *call, uint64_t address, size_t len,
                     struct um_how *how);
-/* Write the control data that go with an arrival: at most len bytes.
- * used: how many; flags: MSG_CTRUNC is added. Return: 0 or errno. */
-int um_control_write(struct um_call *call, uint64_t address, size_t len,
-                     const struct um_arrival *arrival, uint64_t *used,
-                     uint32_t *flags);
+#define UM_CONTROL_ROOM 512
+/* Compose the control data that go with an arrival: at most len bytes (and
+ * UM_CONTROL_ROOM) into ret. flags: MSG_CTRUNC is added. Return: bytes. */
+size_t um_control_compose(const struct um_sock *sock,
+                          const struct um_arrival *arrival, size_t len,
+                          uint8_t ret[UM_CONTROL_ROOM], uint32_t *flags);
 
 /* ---- netlink.c ---- */
 

@@ -160,6 +160,19 @@ static bool absolute(struct um_call *call, int dirfd, const char *path,
     return true;
 }
 
+/* /proc/PID/net, /proc/self/net and /proc/thread-self/net are /proc/net: a
+ * process of a view sees the view's, whomever it asks about. */
+static void fold_proc_net(char path[2 * PATH_MAX])
+{
+    static const char proc[] = "/proc/", net[] = "/net/";
+    if (strncmp(path, proc, sizeof proc - 1) != 0)
+        return;
+    char *who = path + sizeof proc - 1;
+    char *rest = strchr(who, '/');
+    if (rest && strncmp(rest, net, sizeof net - 1) == 0)
+        memmove(who - 1, rest, strlen(rest) + 1);
+}
+
 static const struct file *find_file(struct um_call *call, int dirfd,
                                     uint64_t address)
 {
@@ -174,9 +187,12 @@ static const struct file *find_file(struct um_call *call, int dirfd,
     for (const struct file *f = call->sb->files->files; f; f = f->next) {
         if (strcmp(last_component(f->path), last) != 0)
             continue;
-        if (!resolved && !absolute(call, dirfd, path, full))
-            return NULL;
-        resolved = true;
+        if (!resolved) {
+            if (!absolute(call, dirfd, path, full))
+                return NULL;
+            fold_proc_net(full);
+            resolved = true;
+        }
         if (strcmp(f->path, full) == 0)
             return f;
     }

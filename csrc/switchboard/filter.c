@@ -298,3 +298,8 @@ int um_take_fd(int pid, int fd)
     close(pidfd);
     return rc;
 }
+
+int um_subreaper_set(void)
+{
+    return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0;
+}

@@ -61,19 +61,42 @@ static int open_pidfd(pid_t tid)
     return fd < 0 ? -errno : fd;
 }
 
+static struct um_pidfd_slot *slot_of(struct um_switchboard *sb, pid_t tid)
+{
+    return &sb->pidfds[(uint32_t)tid % UM_PIDFD_SLOTS];
+}
+
+static void empty_slot(struct um_pidfd_slot *slot)
+{
+    if (slot->fd >= 0)
+        close(slot->fd);
+    if (slot->wchan_fd >= 0)
+        close(slot->wchan_fd);
+    slot->fd = slot->wchan_fd = -1;
+}
+
+void um_pidfds_init(struct um_switchboard *sb)
+{
+    for (int i = 0; i < UM_PIDFD_SLOTS; i++)
+        sb->pidfds[i].fd = sb->pidfds[i].wchan_fd = -1;
+}
+
+void um_pidfds_close(struct um_switchboard *sb)
+{
+    for (int i = 0; i < UM_PIDFD_SLOTS; i++)
+        empty_slot(&sb->pidfds[i]);
+}
+
 int um_getfd(struct um_switchboard *sb, pid_t tid, int fd)
 {
-    struct um_pidfd_slot *slot = &sb->pidfds[(uint32_t)tid % UM_PIDFD_SLOTS];
+    struct um_pidfd_slot *slot = slot_of(sb, tid);
     for (int attempt = 0; attempt < 2; attempt++) {
         if (slot->fd < 0 || slot->tid != tid) {
-            if (slot->fd >= 0)
-                close(slot->fd);
-            slot->fd = open_pidfd(tid);
-            if (slot->fd < 0) {
-                int rc = slot->fd;
-                slot->fd = -1;
-                return rc;
-            }
+            empty_slot(slot);
+            int pidfd = open_pidfd(tid);
+            if (pidfd < 0)
+                return pidfd;
+            slot->fd = pidfd;
             slot->tid = tid;
             attempt = 1;
         }
@@ -83,8 +106,32 @@ int um_getfd(struct um_switchboard *sb, pid_t tid, int fd)
         if (errno != ESRCH)
             return -errno;
         /* The slot was of an earlier thread of this number. */
-        close(slot->fd);
-        slot->fd = -1;
+        empty_slot(slot);
+    }
+    return -ESRCH;
+}
+
+int um_thread_sleeps(struct um_switchboard *sb, pid_t tid)
+{
+    struct um_pidfd_slot *slot = slot_of(sb, tid);
+    if (slot->tid != tid) {
+        empty_slot(slot);
+        slot->tid = tid;
+    }
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (slot->wchan_fd < 0) {
+            char path[32];
+            snprintf(path, sizeof path, "/proc/%d/wchan", tid);
+            slot->wchan_fd = open(path, O_RDONLY | O_CLOEXEC);
+            if (slot->wchan_fd < 0)
+                return -errno;
+            attempt = 1;
+        }
+        char c;
+        if (pread(slot->wchan_fd, &c, 1, 0) == 1)
+            return c != '0';
+        empty_slot(slot); /* of an earlier thread of this number */
+        slot->tid = tid;
     }
     return -ESRCH;
 }
@@ -151,9 +198,6 @@ struct um_sock *um_sock_create(struct um_switchboard *sb,
     if (!sock)
         return NULL;
     sock->cookie = um_cookie_of(fd);
-    struct stat st;
-    if (fstat(fd, &st) == 0)
-        sock->inode = (uint32_t)st.st_ino;
     sock->stack = stack;
     sock->domain = domain;
     sock->type = type;
@@ -223,23 +267,6 @@ static int diag_ask(struct um_switchboard *sb, const struct um_sock *sock)
     return 0;
 }
 
-bool um_sock_alive(struct um_switchboard *sb, struct um_sock *sock)
-{
-    if (sock->reports_end)
-        return true;
-    if (diag_ask(sb, sock) < 0)
-        return true;
-    uint32_t buf[256];
-    ssize_t n = recv(sb->diag_fd, buf, sizeof buf, 0);
-    const struct nlmsghdr *head = (void *)buf;
-    if (n < (ssize_t)sizeof *head)
-        return true;
-    if (head->nlmsg_type != NLMSG_ERROR)
-        return true;
-    const struct nlmsgerr *error = NLMSG_DATA(head);
-    return error->error != -ENOENT && error->error != -ESTALE;
-}
-
 /* Mark the sockets that one message of the dump names. Return: true at the
  * dump's end; *ok becomes false if it broke off. */
 static bool mark(struct um_switchboard *sb, const void *buf, size_t len,
@@ -267,23 +294,54 @@ static bool mark(struct um_switchboard *sb, const void *buf, size_t len,
     return false;
 }
 
+/* Mark every socket that still exists with a new generation. Return: false
+ * if the kernel did not tell them all. */
+static bool mark_all(struct um_switchboard *sb)
+{
+    if (diag_ask(sb, NULL) < 0)
+        return false;
+    static _Thread_local uint32_t buf[8192];
+    bool done = false, ok = true;
+    while (!done) {
+        ssize_t n = recv(sb->diag_fd, buf, sizeof buf, 0);
+        if (n <= 0)
+            return false;
+        done = mark(sb, buf, (size_t)n, &ok);
+    }
+    return ok;
+}
+
+void um_sock_note_inode(struct um_sock *sock, int fd)
+{
+    struct stat st;
+    if (!sock->inode && fstat(fd, &st) == 0)
+        sock->inode = (uint32_t)st.st_ino;
+}
+
+bool um_sock_alive(struct um_switchboard *sb, struct um_sock *sock)
+{
+    if (sock->reports_end)
+        return true;
+    if (!sock->inode)
+        return !mark_all(sb) || sock->generation == sb->generation;
+    if (diag_ask(sb, sock) < 0)
+        return true;
+    uint32_t buf[256];
+    ssize_t n = recv(sb->diag_fd, buf, sizeof buf, 0);
+    const struct nlmsghdr *head = (void *)buf;
+    if (n < (ssize_t)sizeof *head || head->nlmsg_type != NLMSG_ERROR)
+        return true;
+    const struct nlmsgerr *error = NLMSG_DATA(head);
+    return error->error != -ENOENT && error->error != -ESTALE;
+}
+
 void um_collect(struct um_switchboard *sb, bool now)
 {
     uint32_t fresh = sb->socks_made - sb->socks_collected_at;
     if (!now && (fresh < COLLECT_AFTER || fresh < sb->sock_count))
         return;
     sb->socks_collected_at = sb->socks_made;
-    if (diag_ask(sb, NULL) < 0)
-        return;
-    static _Thread_local uint32_t buf[8192];
-    bool done = false, ok = true;
-    while (!done) {
-        ssize_t n = recv(sb->diag_fd, buf, sizeof buf, 0);
-        if (n <= 0)
-            return;
-        done = mark(sb, buf, (size_t)n, &ok);
-    }
-    if (!ok)
+    if (!mark_all(sb))
         return;
     for (size_t i = 0; i < UM_SOCK_BUCKETS; i++) {
         struct um_sock *next;

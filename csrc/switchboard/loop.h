@@ -17,5 +17,8 @@ int um_parked_timeout_ms(struct um_switchboard *sb);
 /* End parked calls whose time is over; look for stale ones. */
 void um_parked_tick(struct um_switchboard *sb);
 void um_parked_drop_all(struct um_switchboard *sb);
+/* identify.c: the descriptors of threads */
+void um_pidfds_init(struct um_switchboard *sb);
+void um_pidfds_close(struct um_switchboard *sb);
 
 #endif

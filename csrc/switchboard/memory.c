@@ -83,34 +83,50 @@ ssize_t um_read_vector(struct um_call *call, uint64_t iov, size_t count,
     int rc = read_iovec(call, iov, count, vector);
     if (rc < 0)
         return rc;
-    size_t have = 0;
+    size_t len = 0;
     for (size_t i = 0; i < count; i++) {
-        if (vector[i].iov_len > max - have)
+        if (vector[i].iov_len > max - len)
             return -EMSGSIZE;
-        if (vector[i].iov_len == 0)
-            continue;
-        rc = um_read(call, (uintptr_t)vector[i].iov_base, (char *)ret + have,
-                     vector[i].iov_len);
-        if (rc < 0)
-            return rc;
-        have += vector[i].iov_len;
+        len += vector[i].iov_len;
     }
-    return (ssize_t)have;
+    if (len == 0)
+        return 0;
+    struct iovec local = {ret, len};
+    ssize_t n = process_vm_readv(call->tid, &local, 1, vector, count, 0);
+    if (!um_call_valid(call))
+        return -ENOENT;
+    return n == (ssize_t)len ? n : -EFAULT;
+}
+
+int um_write_pieces(struct um_call *call, const struct um_piece *pieces,
+                    size_t count)
+{
+    struct iovec local[UM_PIECES_MAX], remote[UM_PIECES_MAX];
+    size_t len = 0, n = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!pieces[i].len)
+            continue;
+        local[n] =
+            (struct iovec){(void *)(uintptr_t)pieces[i].data, pieces[i].len};
+        remote[n++] =
+            (struct iovec){(void *)(uintptr_t)pieces[i].address, pieces[i].len};
+        len += pieces[i].len;
+    }
+    if (!um_call_valid(call))
+        return -ENOENT;
+    if (len == 0)
+        return 0;
+    ssize_t done = process_vm_writev(call->tid, local, n, remote, n, 0);
+    if (done < 0)
+        return errno == ESRCH ? -ENOENT : -EFAULT;
+    return (size_t)done == len ? 0 : -EFAULT;
 }
 
 int um_write(struct um_call *call, uint64_t address, const void *data,
              size_t len)
 {
-    if (!um_call_valid(call))
-        return -ENOENT;
-    if (len == 0)
-        return 0;
-    struct iovec local = {(void *)(uintptr_t)data, len};
-    struct iovec remote = {(void *)(uintptr_t)address, len};
-    ssize_t n = process_vm_writev(call->tid, &local, 1, &remote, 1, 0);
-    if (n < 0)
-        return errno == ESRCH ? -ENOENT : -EFAULT;
-    return (size_t)n == len ? 0 : -EFAULT;
+    struct um_piece piece = {address, data, len};
+    return um_write_pieces(call, &piece, 1);
 }
 
 ssize_t um_write_vector(struct um_call *call, uint64_t iov, size_t count,
@@ -120,18 +136,21 @@ ssize_t um_write_vector(struct um_call *call, uint64_t iov, size_t count,
     int rc = read_iovec(call, iov, count, vector);
     if (rc < 0)
         return rc;
-    size_t done = 0;
-    for (size_t i = 0; i < count && done < len; i++) {
-        size_t step = vector[i].iov_len;
-        if (step > len - done)
-            step = len - done;
-        rc = um_write(call, (uintptr_t)vector[i].iov_base,
-                      (const char *)data + done, step);
-        if (rc < 0)
-            return rc;
-        done += step;
+    size_t used = 0, room = 0;
+    for (; used < count && room < len; used++) {
+        if (vector[used].iov_len > len - room)
+            vector[used].iov_len = len - room;
+        room += vector[used].iov_len;
     }
-    return (ssize_t)done;
+    if (!um_call_valid(call))
+        return -ENOENT;
+    if (room == 0)
+        return 0;
+    struct iovec local = {(void *)(uintptr_t)data, room};
+    ssize_t n = process_vm_writev(call->tid, &local, 1, vector, used, 0);
+    if (n < 0 && errno == ESRCH)
+        return -ENOENT;
+    return n == (ssize_t)room ? n : -EFAULT;
 }
 
 int um_write_name(struct um_call *call, uint64_t address, uint64_t len_address,
@@ -145,10 +164,10 @@ int um_write_name(struct um_call *call, uint64_t address, uint64_t len_address,
         return rc;
     if (room < 0)
         return -EINVAL;
-    size_t step = (size_t)room < len ? (size_t)room : len;
     int32_t full = (int32_t)len;
-    rc = um_write(call, address, sockaddr, step);
-    if (rc == 0)
-        rc = um_write(call, len_address, &full, sizeof full);
-    return rc;
+    struct um_piece pieces[] = {
+        {address, sockaddr, (size_t)room < len ? (size_t)room : len},
+        {len_address, &full, sizeof full},
+    };
+    return um_write_pieces(call, pieces, 2);
 }

@@ -72,6 +72,11 @@ static bool is_stream(const struct um_sock *sock)
     return sock->type == SOCK_STREAM;
 }
 
+static bool is_unconnected(const struct um_sock *sock)
+{
+    return sock->state == UM_FRESH || sock->state == UM_LISTENING;
+}
+
 /* ---- what is not ours ---- */
 
 /* A send on call->fd, which is none of our sockets. named: the call has, or
@@ -127,21 +132,13 @@ static um_verdict check_stream_send(struct um_call *call, int flags)
     return flags & MSG_FASTOPEN ? -EISCONN : 0;
 }
 
-/* A connected stream takes the data and ignores the address. Less than all is
- * sent if the surrogate has no room for more. */
-static um_verdict stream_sendto(struct um_call *call)
+/* Send len bytes in sb->scratch. Less than all is sent if the surrogate has no
+ * room for more; if it has none, the call waits and handler reads them anew. */
+static um_verdict stream_send(struct um_call *call, um_handler *handler,
+                              size_t len, int flags)
 {
-    struct um_switchboard *sb = call->sb;
-    int flags = (int)call->args[3];
-    size_t len = call->args[2] < UM_SCRATCH ? call->args[2] : UM_SCRATCH;
-    um_verdict verdict = check_stream_send(call, flags);
-    if (verdict != 0)
-        return verdict;
-    int rc = um_read(call, call->args[1], sb->scratch, len);
-    if (rc < 0)
-        return rc;
-    ssize_t n =
-        send(call->fd, sb->scratch, len, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = send(call->fd, call->sb->scratch, len,
+                     flags | MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0)
         return n;
     if (errno == EPIPE)
@@ -149,7 +146,32 @@ static um_verdict stream_sendto(struct um_call *call)
     if (errno != EAGAIN || um_call_nonblocking(call, flags))
         return -errno;
     um_call_deadline(call, call->sock, SO_SNDTIMEO);
-    return um_park_until(call, um_handle_sendto, EPOLLOUT);
+    return um_park_until(call, handler, EPOLLOUT);
+}
+
+/* A connected stream takes the data and ignores the address. */
+static um_verdict stream_sendto(struct um_call *call)
+{
+    int flags = (int)call->args[3];
+    size_t len = call->args[2] < UM_SCRATCH ? call->args[2] : UM_SCRATCH;
+    um_verdict verdict = check_stream_send(call, flags);
+    if (verdict != 0)
+        return verdict;
+    int rc = um_read(call, call->args[1], call->sb->scratch, len);
+    return rc < 0 ? rc : stream_send(call, um_handle_sendto, len, flags);
+}
+
+/* TCP ignores control data as well; a unix socket would pass descriptors. */
+static um_verdict stream_sendmsg(struct um_call *call, const struct message *m,
+                                 int flags)
+{
+    if (!m->name && !m->control_len)
+        return UM_CONTINUE;
+    ssize_t len = um_read_vector(call, m->iov, m->iov_count, call->sb->scratch,
+                                 UM_SCRATCH);
+    if (len < 0)
+        return len;
+    return stream_send(call, um_handle_sendmsg, (size_t)len, flags);
 }
 
 /* Does the kernel give the peer's surrogate a name? It would come out as the
@@ -171,7 +193,7 @@ static um_verdict stream_recvfrom(struct um_call *call)
     int flags = (int)call->args[3];
     size_t len = call->args[2] < UM_SCRATCH ? call->args[2] : UM_SCRATCH;
     bool discard = flags & MSG_TRUNC;
-    if (call->sock->state == UM_FRESH || call->sock->state == UM_LISTENING)
+    if (is_unconnected(call->sock))
         return -ENOTCONN;
     if (!discard && !peer_has_name(call->fd))
         return UM_CONTINUE;
@@ -316,8 +338,8 @@ um_verdict um_handle_sendto(struct um_call *call)
     return send_read(call, &m, rc < 0 ? rc : (ssize_t)call->args[2], flags);
 }
 
-/* The part that sendmsg and sendmmsg share: whose is it? Return: 0: a
- * datagram socket of ours. */
+/* The part that sendmsg and sendmmsg share: whose is it, may it send?
+ * Return: 0: it is ours. */
 static um_verdict begin_send(struct um_call *call, int flags)
 {
     int rc = um_identify(call);
@@ -325,10 +347,7 @@ static um_verdict begin_send(struct um_call *call, int flags)
         return rc;
     if (rc == 0)
         return send_foreign(call, flags, true);
-    if (!is_stream(call->sock))
-        return 0;
-    um_verdict verdict = check_stream_send(call, flags);
-    return verdict != 0 ? verdict : UM_CONTINUE;
+    return is_stream(call->sock) ? check_stream_send(call, flags) : 0;
 }
 
 um_verdict um_handle_sendmsg(struct um_call *call)
@@ -339,7 +358,10 @@ um_verdict um_handle_sendmsg(struct um_call *call)
     if (verdict != 0)
         return verdict;
     int rc = um_read(call, call->args[1], &m, sizeof m);
-    return rc < 0 ? rc : send_message(call, &m, flags);
+    if (rc < 0)
+        return rc;
+    return is_stream(call->sock) ? stream_sendmsg(call, &m, flags)
+                                 : send_message(call, &m, flags);
 }
 
 um_verdict um_handle_sendmmsg(struct um_call *call)
@@ -349,6 +371,8 @@ um_verdict um_handle_sendmmsg(struct um_call *call)
     um_verdict verdict = begin_send(call, flags);
     if (verdict != 0)
         return verdict;
+    if (is_stream(call->sock))
+        return UM_CONTINUE;
     if (count > SLOTS_MAX)
         count = SLOTS_MAX;
     /* One netlink request at a time: its answer is waited for. */
@@ -437,27 +461,30 @@ static int write_header(struct um_call *call, const struct receipt *r,
 {
     const struct message *m = r->message;
     struct sockaddr_storage ss;
+    uint8_t control[UM_CONTROL_ROOM];
     struct {
         uint64_t control_len;
         uint32_t flags;
     } tail = {.flags = flags};
-    int rc = 0;
+    size_t room = m->control ? m->control_len : 0, count = 2;
+    tail.control_len =
+        um_control_compose(call->sock, arrival, room, control, &tail.flags);
+    struct um_piece pieces[4] = {
+        {m->control, control, tail.control_len},
+        {r->address + offsetof(struct message, control_len), &tail,
+         offsetof(struct message, pad2) -
+             offsetof(struct message, control_len)},
+    };
+    int32_t name_len = 0;
     if (m->name) {
-        int32_t len = (int32_t)sender_name(call->sock, arrival, &ss);
-        int32_t step = m->name_len < len ? m->name_len : len;
-        rc = um_write(call, m->name, &ss, (size_t)step);
-        if (rc == 0)
-            rc = um_write(call, r->address + offsetof(struct message, name_len),
-                          &len, sizeof len);
+        name_len = (int32_t)sender_name(call->sock, arrival, &ss);
+        int32_t step = m->name_len < name_len ? m->name_len : name_len;
+        pieces[count++] = (struct um_piece){m->name, &ss, (size_t)step};
+        pieces[count++] =
+            (struct um_piece){r->address + offsetof(struct message, name_len),
+                              &name_len, sizeof name_len};
     }
-    if (rc == 0)
-        rc = um_control_write(call, m->control, m->control_len, arrival,
-                              &tail.control_len, &tail.flags);
-    if (rc < 0)
-        return rc;
-    return um_write(
-        call, r->address + offsetof(struct message, control_len), &tail,
-        offsetof(struct message, pad2) - offsetof(struct message, control_len));
+    return um_write_pieces(call, pieces, count);
 }
 
 static um_verdict write_message(struct um_call *call, const struct receipt *r,
@@ -482,14 +509,22 @@ static um_verdict write_plain(struct um_call *call, const struct taken *taken,
     struct sockaddr_storage ss;
     size_t len = taken->arrival.len;
     size_t step = call->args[2] < len ? call->args[2] : len;
-    int rc = um_write(call, call->args[1], taken->data, step);
-    if (rc == 0) {
-        size_t name_len = sender_name(call->sock, &taken->arrival, &ss);
-        rc = um_write_name(call, call->args[4], call->args[5], &ss, name_len);
+    int32_t room = 0,
+            name_len = (int32_t)sender_name(call->sock, &taken->arrival, &ss);
+    if (call->args[4]) {
+        int rc = um_read(call, call->args[5], &room, sizeof room);
+        if (rc < 0)
+            return rc;
+        if (room < 0)
+            return -EINVAL;
     }
-    if (rc < 0)
-        return rc;
-    return (um_verdict)(flags & MSG_TRUNC ? len : step);
+    struct um_piece pieces[] = {
+        {call->args[1], taken->data, step},
+        {call->args[4], &ss, (size_t)(room < name_len ? room : name_len)},
+        {call->args[5], &name_len, call->args[4] ? sizeof name_len : 0},
+    };
+    int rc = um_write_pieces(call, pieces, 3);
+    return rc < 0 ? rc : (um_verdict)(flags & MSG_TRUNC ? len : step);
 }
 
 /* Nothing will come any more: 0 bytes from nobody. */
@@ -568,7 +603,9 @@ static um_verdict begin_receive(struct um_call *call, int flags)
         return UM_CONTINUE;
     if (!is_stream(call->sock))
         return 0;
-    return flags & MSG_ERRQUEUE ? -EAGAIN : UM_CONTINUE;
+    if (flags & MSG_ERRQUEUE)
+        return -EAGAIN;
+    return is_unconnected(call->sock) ? -ENOTCONN : UM_CONTINUE;
 }
 
 static um_verdict receive_message(struct um_call *call, uint64_t address,

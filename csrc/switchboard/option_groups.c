@@ -51,7 +51,9 @@ static int bind_to_card(struct um_call *call, int card)
 
     /* Only CAP_NET_RAW may change it (sock_bindtoindex_locked()). */
     if (before != 0)
-        return before == card ? 0 : -EPERM;
+        return -EPERM;
+    if (card < 0)
+        return -EINVAL;
     return option_keep(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, &card,
                        sizeof(card), card);
 }
@@ -94,7 +96,7 @@ int option_set_bindtoifindex(struct um_call *call, const struct row *row,
     if (len < sizeof(card))
         return -EINVAL;
     memcpy(&card, value, sizeof(card));
-    return card < 0 ? -EINVAL : bind_to_card(call, card);
+    return bind_to_card(call, card);
 }
 
 int option_get_bindtoifindex(struct um_call *call, uint8_t *ret, size_t asked)
@@ -184,7 +186,7 @@ static int read_member(struct um_call *call, const struct row *row,
     return 0;
 }
 
-/* A source or a card that is left out matches any when a group is left. */
+/* The entry of a group. any_card: whatever card it was joined on. */
 static struct um_option *find_member(const struct um_sock *sock,
                                      const struct member *wanted, bool any_card)
 {
@@ -251,7 +253,7 @@ int option_set_join(struct um_call *call, const struct row *row,
     if (!card_exists(call->sock->stack, member.card))
         return -ENODEV;
     if (find_member(call->sock, &member, false) != NULL)
-        return -EADDRINUSE;
+        return um_addr_is_any(member.source) ? -EADDRINUSE : -EADDRNOTAVAIL;
     call->undo_arg = option_add(call->sock, IPPROTO_IP, MCAST_JOIN_GROUP,
                                 &member, sizeof(member));
     call->undo = undo_join;
@@ -269,6 +271,9 @@ int option_set_leave(struct um_call *call, const struct row *row,
         rc = check_group(call, row, &member);
     if (rc < 0)
         return rc;
+    /* "No card" is any for IPv6, and the default one for IPv4. */
+    if (member.card == 0 && row->level == IPPROTO_IP)
+        member.card = default_card(call->sock->stack);
     if (member.card != 0 && !card_exists(call->sock->stack, member.card))
         return -ENODEV;
     option = find_member(call->sock, &member, member.card == 0);
@@ -315,7 +320,7 @@ int option_set_card(struct um_call *call, const struct row *row,
     int raw, card;
 
     if (row->level == IPPROTO_IPV6 && call->sock->domain != AF_INET6)
-        return call->sock->type == SOCK_STREAM ? -EOPNOTSUPP : -ENOPROTOOPT;
+        return -ENOPROTOOPT;
     if (len < sizeof(raw))
         return -EINVAL;
     memcpy(&raw, value, sizeof(raw));

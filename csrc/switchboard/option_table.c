@@ -10,9 +10,13 @@
 #include <poll.h>
 #include <string.h>
 
+#include "dgram.h"
 #include "options.h"
 
 /* Younger than the headers that we are built with. */
+#define OPT_SO_PASSPIDFD         76
+#define OPT_SO_RCVPRIORITY       82
+#define OPT_SO_PASSRIGHTS        83
 #define OPT_IP_LOCAL_PORT_RANGE  51
 #define OPT_TCP_RTO_MAX_MS       44
 #define OPT_TCP_RTO_MIN_US       45
@@ -93,6 +97,11 @@ static int get_error(struct um_call *call, uint8_t *ret, size_t asked)
     socklen_t len = sizeof(native);
 
     (void)asked;
+    /* What a send() has brought about is known once it is sent on. */
+    if (sock->dgram) {
+        um_dgram_drain(call->sb, sock);
+        error = sock->error;
+    }
     if (sock->type == SOCK_STREAM)
         getsockopt(call->fd, SOL_SOCKET, SO_ERROR, &native, &len);
     if (error == 0)
@@ -199,7 +208,7 @@ static uint8_t tcp_state(struct um_call *call)
         return TCP_CLOSE;
     poll(&poll_fd, 1, 0);
     peer_ended = (poll_fd.revents & POLLRDHUP) != 0;
-    if (poll_fd.revents & (POLLHUP | POLLERR))
+    if ((poll_fd.revents & POLLERR) || (peer_ended && call->sock->shut_write))
         return TCP_CLOSE;
     if (call->sock->shut_write)
         return TCP_FIN_WAIT2;
@@ -274,7 +283,7 @@ static int set_v6only(struct um_call *call, const struct row *row,
 
     (void)row;
     if (call->sock->domain != AF_INET6)
-        return call->sock->type == SOCK_STREAM ? -EOPNOTSUPP : -ENOPROTOOPT;
+        return -ENOPROTOOPT;
     if (len < sizeof(on) || call->sock->bind != NULL)
         return -EINVAL;
     memcpy(&on, value, sizeof(on));
@@ -363,7 +372,7 @@ static const struct row rows[] = {
     {SOL_SOCKET, SO_LINGER, KERNEL | HOST, NULL, NULL, NULL},
     {SOL_SOCKET, SO_PASSCRED, KERNEL, NULL, NULL, NULL},
     {SOL_SOCKET, SO_PASSSEC, KERNEL, NULL, NULL, NULL},
-    {SOL_SOCKET, SO_RCVLOWAT, KERNEL | SURROGATE, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_RCVLOWAT, KERNEL | SURROGATE | ALONE, NULL, NULL, NULL},
     {SOL_SOCKET, SO_RCVTIMEO_OLD, KERNEL | SURROGATE, NULL, NULL, NULL},
     {SOL_SOCKET, SO_SNDTIMEO_OLD, KERNEL | SURROGATE, NULL, NULL, NULL},
     {SOL_SOCKET, SO_RCVTIMEO_NEW, KERNEL | SURROGATE, NULL, NULL, NULL},
@@ -397,10 +406,16 @@ static const struct row rows[] = {
     {SOL_SOCKET, SO_RESERVE_MEM, KERNEL, NULL, NULL, NULL},
     {SOL_SOCKET, SO_TXREHASH, KERNEL, NULL, NULL, NULL},
     {SOL_SOCKET, SO_RCVMARK, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_BSDCOMPAT, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, SO_CNX_ADVICE, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, OPT_SO_PASSPIDFD, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, OPT_SO_RCVPRIORITY, KERNEL, NULL, NULL, NULL},
+    {SOL_SOCKET, OPT_SO_PASSRIGHTS, KERNEL, NULL, NULL, NULL},
 
     /* The pump's host sockets have it on for good. */
     {IPPROTO_TCP, TCP_NODELAY, KERNEL, NULL, NULL, NULL},
-    {IPPROTO_TCP, TCP_MAXSEG, KERNEL | HOST | LIVE, NULL, get_maxseg, NULL},
+    {IPPROTO_TCP, TCP_MAXSEG, KERNEL | HOST | LIVE | ALONE, NULL, get_maxseg,
+     NULL},
     {IPPROTO_TCP, TCP_CORK, KERNEL | HOST, NULL, NULL, NULL},
     {IPPROTO_TCP, TCP_KEEPIDLE, KERNEL | HOST, NULL, NULL, NULL},
     {IPPROTO_TCP, TCP_KEEPINTVL, KERNEL | HOST, NULL, NULL, NULL},
@@ -408,10 +423,11 @@ static const struct row rows[] = {
     {IPPROTO_TCP, TCP_SYNCNT, KERNEL | HOST, NULL, NULL, NULL},
     {IPPROTO_TCP, TCP_LINGER2, KERNEL | HOST, NULL, NULL, NULL},
     {IPPROTO_TCP, TCP_DEFER_ACCEPT, KERNEL | UNSHARED, NULL, NULL, NULL},
-    {IPPROTO_TCP, TCP_WINDOW_CLAMP, KERNEL | HOST | LIVE, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_WINDOW_CLAMP, KERNEL | HOST | LIVE | ALONE, NULL, NULL,
+     NULL},
     {IPPROTO_TCP, TCP_INFO, 0, NULL, get_tcp_info, NULL},
     {IPPROTO_TCP, TCP_CC_INFO, LIVE, NULL, NULL, NULL},
-    {IPPROTO_TCP, TCP_QUICKACK, KERNEL | HOST, NULL, NULL, NULL},
+    {IPPROTO_TCP, TCP_QUICKACK, KERNEL | HOST | UNSHARED, NULL, NULL, NULL},
     {IPPROTO_TCP, TCP_CONGESTION, KERNEL | HOST, NULL, NULL, NULL},
     {IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, KERNEL | HOST, NULL, NULL, NULL},
     {IPPROTO_TCP, TCP_THIN_DUPACK, KERNEL | HOST, NULL, NULL, NULL},
@@ -437,6 +453,7 @@ static const struct row rows[] = {
     {IPPROTO_IP, IP_HDRINCL, STORED, option_set_stored, NULL, NULL},
     {IPPROTO_IP, IP_NODEFRAG, STORED, option_set_stored, NULL, NULL},
     {IPPROTO_IP, IP_OPTIONS, KERNEL | UNSHARED, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_ROUTER_ALERT, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IP, IP_RECVOPTS, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IP, IP_RETOPTS, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IP, IP_PKTINFO, KERNEL, NULL, NULL, NULL},

@@ -448,12 +448,13 @@ static int identify(struct um_call *call, um_verdict *ret)
 }
 
 /* What the kernel says to an option that it has never heard of. */
-static int unknown(struct um_call *call, int level, int name)
+static int unknown(const struct um_sock *sock, int level, size_t len)
 {
-    uint8_t value[MAX_VALUE];
-    int rc = option_get_by_model(call, NULL, level, name, value, sizeof(value));
+    bool wants_int =
+        level == SOL_SOCKET ||
+        level == (sock->type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP);
 
-    return rc == -EOPNOTSUPP ? rc : -ENOPROTOOPT;
+    return wants_int && len < sizeof(int) ? -EINVAL : -ENOPROTOOPT;
 }
 
 um_verdict um_handle_setsockopt(struct um_call *call)
@@ -485,7 +486,7 @@ um_verdict um_handle_setsockopt(struct um_call *call)
     if (level_is_the_models(call->sock, level))
         return -ENOPROTOOPT;
     if (row == NULL || !(row->set != NULL || (row->how & KERNEL)))
-        return unknown(call, level, name);
+        return unknown(call->sock, level, (size_t)len);
     rc = (row->set != NULL ? row->set : set_by_model)(call, row, value,
                                                       (size_t)len);
     if (rc < 0)
@@ -524,6 +525,10 @@ um_verdict um_handle_getsockopt(struct um_call *call)
     }
     if (level_is_the_models(call->sock, level))
         return -ENOPROTOOPT;
+    /* A few (IP_MSFILTER) read what they are asked from where they answer. */
+    if (row == NULL && asked > 0 &&
+        um_read_some(call, call->args[3], value, (size_t)asked) == -ENOENT)
+        return -ENOENT;
     if (row != NULL && row->get != NULL)
         len = row->get(call, value, (size_t)asked);
     else

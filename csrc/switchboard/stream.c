@@ -119,6 +119,7 @@ um_verdict um_stream_bind(struct um_call *call, const struct um_name *name)
     if (rc < 0)
         return rc;
     sock->addr_bound = !um_addr_is_any(name->addr);
+    um_sock_note_inode(sock, call->fd);
     call->undo = undo_bind;
     call->undo_arg = sock;
     return 0;
@@ -147,6 +148,7 @@ static int start_listening(struct um_call *call)
         free(l);
         return rc;
     }
+    um_sock_note_inode(call->sock, call->fd);
     call->sock->listen = l;
     return 0;
 }
@@ -369,9 +371,10 @@ static um_verdict accept_with(struct um_call *call, int flags)
         free_offer(offer); /* as Linux: a bad address costs the connection */
         return rc;
     }
-    int number = rc < 0 ? rc
-                        : um_answer_fd(call, offer->fd,
-                                       flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
+    int number = rc < 0 || !um_call_waits(call)
+                     ? -ENOENT
+                     : um_answer_fd(call, offer->fd,
+                                    flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
     if (number < 0)
         give_back(call->sb, sock, offer);
     else

@@ -154,8 +154,7 @@ struct um_switchboard *um_switchboard_create(const char *rundir)
     um_list_init(&sb->wakes);
     sb->notify_fd = sb->diag_fd = -1;
     sb->relay_fd = sb->relay_path_fd = -1;
-    for (int i = 0; i < UM_PIDFD_SLOTS; i++)
-        sb->pidfds[i].fd = -1;
+    um_pidfds_init(sb);
     int rc = open_parts(sb, rundir);
     if (rc < 0) {
         um_switchboard_destroy(sb);
@@ -229,8 +228,7 @@ void um_switchboard_destroy(struct um_switchboard *sb)
     um_models_destroy(sb->models);
     um_files_destroy(sb);
     um_python_destroy(sb->python);
-    for (int i = 0; i < UM_PIDFD_SLOTS; i++)
-        close_fd(sb->pidfds[i].fd);
+    um_pidfds_close(sb);
     close_fd(sb->notify_fd);
     close_fd(sb->diag_fd);
     close_fd(sb->epoll_fd);

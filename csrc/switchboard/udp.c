@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * udp.c - where a UDP datagram goes
+ * udp.c - where a UDP datagram goes, and a UDP-Lite one
  *
  * Within the stack it is put into the receiver's surrogate (the local road).
  * Beyond, a socket of the host stands for the view's (the relay road), one per
@@ -173,7 +173,7 @@ static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
     struct sockaddr_storage ss;
     socklen_t ss_len = um_name_to_host(&known->host, &ss);
     int side = ss.ss_family == AF_INET6;
-    int fd = um_host_side_open(sb, sock, side, IPPROTO_UDP, host_ready);
+    int fd = um_host_side_open(sb, sock, side, sock->protocol, host_ready);
     if (fd < 0)
         return fd;
     follow_connect(sock, &sock->dgram->host[side], known);
@@ -237,7 +237,7 @@ static void send_to_all(struct um_switchboard *sb, struct um_sock *sock,
             um_addr_is_v4(dest->addr) ? IP_MULTICAST_LOOP : IPV6_MULTICAST_LOOP,
             1))
         return;
-    um_port_each(sock->stack, IPPROTO_UDP, dest, spread_to, &spread);
+    um_port_each(sock->stack, sock->protocol, dest, spread_to, &spread);
 }
 
 /* ---- forwards ---- */
@@ -416,7 +416,7 @@ static void send_local(struct um_switchboard *sb, struct um_sock *sock,
                        const void *data)
 {
     struct um_sock *receiver =
-        um_port_find(sock->stack, IPPROTO_UDP, dest, &arrival->from);
+        um_port_find(sock->stack, sock->protocol, dest, &arrival->from);
     if (receiver && receiver->dgram)
         um_dgram_deliver(sb, receiver, arrival, data);
     else
@@ -444,18 +444,18 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     struct um_known known = {.view = *where};
     struct um_name *dest = &known.view;
     struct um_arrival arrival = {.len = (uint32_t)len};
-    int rc = dest->port ? um_dgram_check_dest(sock, dest) : -EINVAL;
+    int rc = um_dgram_autobind(sock);
+    if (rc == 0)
+        rc = dest->port ? um_dgram_check_dest(sock, dest) : -EINVAL;
     if (rc == 0)
         rc = check_length(dest, len);
-    if (rc == 0)
-        rc = um_dgram_autobind(sock);
     if (rc == 0 && sock->shut_write)
         rc = -EPIPE;
     if (rc < 0)
         return rc;
     if (send_by_forward(sb, sock, dest, data, len))
         return (ssize_t)len;
-    int road = um_stack_route(sock->stack, IPPROTO_UDP, dest, &known.host,
+    int road = um_stack_route(sock->stack, sock->protocol, dest, &known.host,
                               known.source);
     if (road < 0)
         return road;

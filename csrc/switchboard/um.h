@@ -181,7 +181,7 @@ struct um_bind;    /* ports.c */
 struct um_sock {
     uint64_t cookie;
     struct um_sock *next; /* hash chain by cookie */
-    uint32_t inode;       /* of the surrogate */
+    uint32_t inode;       /* of the surrogate; 0: not asked for */
     uint32_t generation;  /* of the last collection that saw it */
     struct um_stack *stack;
     int domain;   /* AF_INET, AF_INET6, AF_NETLINK */
@@ -218,6 +218,8 @@ struct um_sock *um_sock_create(struct um_switchboard *sb,
 /* Forget a socket: frees its port, its parts, fails its parked calls. */
 void um_sock_destroy(struct um_switchboard *sb, struct um_sock *sock);
 struct um_sock *um_sock_find(struct um_switchboard *sb, uint64_t cookie);
+/* Note the inode of the surrogate fd: finds it faster later. */
+void um_sock_note_inode(struct um_sock *sock, int fd);
 /* Does the surrogate still exist? Asks the kernel (sock_diag). */
 bool um_sock_alive(struct um_switchboard *sb, struct um_sock *sock);
 /* Forget the sockets that ended without telling, when many were made. */
@@ -234,6 +236,9 @@ int um_domain_of(int fd);
 /* A copy of descriptor fd of thread tid. Return: fd or negative errno. */
 int um_getfd(struct um_switchboard *sb, pid_t tid, int fd);
 uint64_t um_cookie_of(int fd); /* 0 if it is no socket */
+/* Does thread tid sleep now? Return: 1 yes, 0 it runs or is about to, or a
+ * negative errno. */
+int um_thread_sleeps(struct um_switchboard *sb, pid_t tid);
 
 /* ---- memory.c: the only reader and writer of programs' memory ---- */
 
@@ -256,6 +261,15 @@ ssize_t um_read_vector(struct um_call *call, uint64_t iov, size_t count,
  * call still stands. Return: 0, -EFAULT, -ENOENT. */
 int um_write(struct um_call *call, uint64_t address, const void *data,
              size_t len);
+/* The same for several places at once. */
+#define UM_PIECES_MAX 8
+struct um_piece {
+    uint64_t address;
+    const void *data;
+    size_t len;
+};
+int um_write_pieces(struct um_call *call, const struct um_piece *pieces,
+                    size_t count);
 /* Scatter to an iovec array of the caller. Return: bytes written (less than
  * len when the vector is shorter), or negative errno. */
 ssize_t um_write_vector(struct um_call *call, uint64_t iov, size_t count,
@@ -288,6 +302,11 @@ void um_unpark(struct um_parked *parked, um_verdict verdict);
 int um_answer_fd(struct um_call *call, int fd, int cloexec);
 /* Replace descriptor number of the caller by fd; does not answer. */
 int um_replace_fd(struct um_call *call, int fd, int number);
+/* Will the caller get an answer? A signal wakes it, but until it really runs
+ * the kernel takes an answer, only to throw it away. So an answer that hands
+ * something over is given only after this has said yes: it waits until the
+ * caller is seen asleep (yes), or its notification is gone (no). */
+bool um_call_waits(struct um_call *call);
 bool um_call_nonblocking(struct um_call *call, int msg_flags);
 /* The deadline of a blocking call on sock from SO_RCVTIMEO (or SO_SNDTIMEO):
  * sets call->deadline_ms the first time. */
@@ -487,6 +506,7 @@ um_handler *um_handler_of(int nr);
 struct um_pidfd_slot {
     pid_t tid;
     int fd;
+    int wchan_fd; /* /proc/TID/wchan, or -1: not opened yet */
 };
 
 struct um_switchboard {

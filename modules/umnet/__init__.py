@@ -17,7 +17,7 @@ from umview.errors import UmviewError
 from umview.names import Proxy
 from umview.view import Address, Card, Filter, Network, Road, Stack, StackKind
 
-from . import files
+from . import files, procnet
 from .plan import PROXIES, Forward, Plan
 from .plan import parse as parse_plan
 
@@ -64,7 +64,7 @@ class Mount:
         cards = _cards(plan)
         for card in cards:
             for address in card.addresses:
-                switchboard.add_address(stack, card.index, address)
+                switchboard.add_address(stack, card.number, address)
         for to, road, index, source in _routes(plan):
             switchboard.add_route(stack, to, road, index, source)
         for gateway in plan.gateways if plan.host else ():
@@ -169,7 +169,9 @@ def _texts(plan: Plan) -> list[tuple[str, str]]:
             text = file.read()
     except OSError:
         text = ""
+    proc = procnet.files(_cards(plan))
     return [
+        *((f"/proc/net/{name}", text) for name, text in proc.items()),
         ("/etc/resolv.conf", files.resolv_conf(plan)),
         ("/etc/hosts", files.hosts(plan, plan.hostname or os.uname().nodename)),
         (_SWITCH, files.nsswitch_conf(text)),

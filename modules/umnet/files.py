@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from .plan import Plan
 
 NAME_SERVICES = (
@@ -19,8 +17,6 @@ NAME_SERVICES = (
     ),
 )
 """Unix sockets of the host's that would answer for names from outside the view."""
-
-_HOSTS_LINE = re.compile(r"^[ \t]*hosts:.*$", re.MULTILINE)
 
 
 def resolv_conf(plan: Plan) -> str:
@@ -55,9 +51,10 @@ def nsswitch_conf(text: str) -> str:
     Args:
         text: The host's file, empty where there is none.
     """
-    line = "hosts: files dns"
-    changed, count = _HOSTS_LINE.subn(line, text)
-    return changed if count else _text([*text.splitlines(), line])
+    others = [
+        line for line in text.splitlines() if not line.lstrip().startswith("hosts:")
+    ]
+    return _text([*others, "hosts: files dns"])
 
 
 def _text(lines: list[str]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from typing import NamedTuple
 
 from umview.errors import UmviewError
 from umview.view import Address, Interface
@@ -16,16 +16,16 @@ _GATEWAYS: tuple[Address, ...] = (IPv4Address("10.0.2.2"), IPv6Address("fd00::2"
 PROXIES = (IPv4Address("10.0.2.3"), IPv6Address("fd00::3"))
 """Where the name server of the view answers, whatever the view's own addresses are."""
 
+# Patterns are compiled where they are used: most views have no such option.
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*", re.ASCII)
-_FORWARD = re.compile(
-    r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<from>\d+):(?P<to>\d+)(?P<udp>/udp)?", re.ASCII
+_NAME = rf"{_LABEL}(\.{_LABEL})*"
+_FORWARD = (
+    r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<from>[0-9]+):(?P<to>[0-9]+)(?P<udp>/udp)?"
 )
 _NAME_MAX = 64  # what struct new_utsname holds
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(NamedTuple):
     """A port of the host that leads into the view."""
 
     address: Address
@@ -34,8 +34,7 @@ class Forward:
     kind: socket.SocketKind
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What ``-p umnet`` is to set up.
 
     Attributes:
@@ -79,9 +78,9 @@ def parse(options: Sequence[str]) -> Plan:
         if option in ("v4", "v6"):
             versions &= {int(option[1])}
         elif option == "host":
-            plan = replace(plan, host=True)
+            plan = plan._replace(host=True)
         elif option == "nofiles":
-            plan = replace(plan, files=False)
+            plan = plan._replace(files=False)
         elif equals and name in _VALUES:
             plan = _VALUES[name](plan, value)
         else:
@@ -110,7 +109,7 @@ def _completed(plan: Plan, versions: set[int]) -> Plan:
         gateways += routers or [usual]
         _check_gateway(gateways[-1], addresses)
     dns = plan.dns or tuple(one for one in PROXIES if one.version in versions)
-    return replace(plan, addresses=tuple(addresses), gateways=tuple(gateways), dns=dns)
+    return plan._replace(addresses=tuple(addresses), gateways=tuple(gateways), dns=dns)
 
 
 def _gateway(own: Interface) -> Address:
@@ -141,27 +140,27 @@ def _ip(plan: Plan, value: str) -> Plan:
     own = address.ip
     if own.is_loopback or own.is_multicast or own.is_unspecified:
         raise UmviewError(f"ip={value}: a card cannot have this address")
-    return replace(plan, addresses=(*plan.addresses, address))
+    return plan._replace(addresses=(*plan.addresses, address))
 
 
 def _gw(plan: Plan, value: str) -> Plan:
-    return replace(plan, gateways=(*plan.gateways, _address("gw", value)))
+    return plan._replace(gateways=(*plan.gateways, _address("gw", value)))
 
 
 def _dns(plan: Plan, value: str) -> Plan:
-    return replace(plan, dns=(*plan.dns, _address("dns", value)))
+    return plan._replace(dns=(*plan.dns, _address("dns", value)))
 
 
 def _domain(plan: Plan, value: str) -> Plan:
-    return replace(plan, domain=_name("domain", value))
+    return plan._replace(domain=_name("domain", value))
 
 
 def _hostname(plan: Plan, value: str) -> Plan:
-    return replace(plan, hostname=_name("hostname", value))
+    return plan._replace(hostname=_name("hostname", value))
 
 
 def _fwd(plan: Plan, value: str) -> Plan:
-    match = _FORWARD.fullmatch(value)
+    match = re.fullmatch(_FORWARD, value)
     if not match:
         raise UmviewError(
             f"fwd={value}: write [HOSTADDR:]HOSTPORT:PORT[/udp], as in fwd=8080:80"
@@ -177,7 +176,7 @@ def _fwd(plan: Plan, value: str) -> Plan:
         _port(match["to"]),
         socket.SOCK_DGRAM if match["udp"] else socket.SOCK_STREAM,
     )
-    return replace(plan, forwards=(*plan.forwards, forward))
+    return plan._replace(forwards=(*plan.forwards, forward))
 
 
 def _port(text: str) -> int:
@@ -195,7 +194,7 @@ def _address(option: str, text: str) -> Address:
 
 
 def _name(option: str, text: str) -> str:
-    if len(text) > _NAME_MAX or not _NAME.fullmatch(text):
+    if len(text) > _NAME_MAX or not re.fullmatch(_NAME, text):
         raise UmviewError(f"{option}={text}: not a host or domain name")
     return text
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any, cast
 
 import pytest
 
-from umview import module
+from umview import module, names
 from umview.errors import UmviewError
 from umview.view import Address, Filter, Network, Road, Stack, StackKind
 
@@ -46,20 +46,18 @@ def mounted(text: str) -> tuple[Stack, Filter, Recorder]:
 @pytest.fixture(autouse=True)
 def _sockets_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Close what a name server opened; the supervisor just ends."""
-    opened: list[int] = []
+    made: list[names.Proxy] = []
     original = names.Proxy.__init__
 
     def init(self: names.Proxy) -> None:
         original(self)
-        opened.extend(sock.detach() for sock in (self._udp, self._tcp))
-
-    def serve(*_: object) -> None:
-        """Map nothing: the sockets are gone."""
+        made.append(self)
 
     monkeypatch.setattr(names.Proxy, "__init__", init)
     yield
-    for fd in opened:
-        os.close(fd)
+    for proxy in made:
+        proxy._udp.close()
+        proxy._tcp.close()
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -87,7 +85,7 @@ def test_its_addresses_are_those_of_its_cards(name: str) -> None:
     stack, _, recorder = mounted(name)
     told = {(index, address) for _, index, address in recorder.named("add_address")}
     assert told == {
-        (card.index, address) for card in stack.cards for address in card.addresses
+        (card.number, address) for card in stack.cards for address in card.addresses
     }
 
 
@@ -187,7 +185,8 @@ def test_umnet_files_and_names() -> None:
     _, needed, recorder = mounted("umnet,hostname=box")
     assert needed == Filter.FILES | Filter.NAME
     paths = {path for path, _ in recorder.named("add_file")}
-    assert paths == {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
+    assert paths >= {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
+    assert paths >= {"/proc/net/dev", "/proc/net/if_inet6", "/proc/net/tcp"}
     assert recorder.named("set_hostname") == [("box", None)]
     assert ("/run/nscd/socket",) in recorder.named("refuse_unix")
 

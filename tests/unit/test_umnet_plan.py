@@ -168,7 +168,7 @@ def test_hosts_of_one_family_has_no_other() -> None:
         ("passwd: files\n", "passwd: files\nhosts: files dns\n"),
         (
             "a: b\nhosts:  mymachines resolve [!UNAVAIL=return] files\nc: d\n",
-            "a: b\nhosts: files dns\nc: d\n",
+            "a: b\nc: d\nhosts: files dns\n",
         ),
     ],
 )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
@@ -49,6 +49,7 @@ class Flag(IntFlag):
     REQUEST = 1
     MULTI = 2
     ACK = 4
+    CAPPED = 0x100  # of an error: it holds the request's header only
     DUMP = 0x300  # ROOT | MATCH; the kernel takes either for a dump
 
 
@@ -107,8 +108,7 @@ class Rule(IntEnum):
     PROTOCOL = 21
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message without its length.
 
     Attributes:
@@ -175,11 +175,10 @@ def family(body: bytes) -> int:
     return body[0] if body else 0
 
 
-@dataclass(frozen=True, slots=True)
-class LinkRequest:
-    """An RTM_GETLINK for one link; index 0 and an empty name mean not said."""
+class LinkRequest(NamedTuple):
+    """An RTM_GETLINK for one link; number 0 and an empty name mean not said."""
 
-    index: int
+    number: int
     name: str
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from kit import V4, child, listener, name_of, outcome, pair, polled, settled, show, udp
+from kit import V4, child, listener, name_of, outcome, pair, polled, show, udp
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _SA_RESTART = 0x10000000
@@ -86,8 +86,7 @@ def case_restarted() -> None:
         done: list[str] = []
         pid = os.fork()
         if pid == 0:
-            hits: list[int] = []
-            signal.signal(signal.SIGUSR1, lambda *_: hits.append(1))
+            signal.signal(signal.SIGUSR1, lambda *_: None)
             signal.siginterrupt(signal.SIGUSR1, False)
             _raw(call)
             os._exit(1)
@@ -189,7 +188,7 @@ def case_full_backlog_goes_on_when_accepted() -> None:
             connected.append(1)
             sock.recv(1)
 
-    threads = [threading.Thread(target=connect) for _ in range(6)]
+    threads = [threading.Thread(target=connect) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in threads:
@@ -209,9 +208,6 @@ def case_full_backlog_nonblocking() -> None:
         clients.append(client)
     time.sleep(0.05)
     show([polled(client) for client in clients])
-    for _ in clients:
-        server.accept()
-    show([settled(lambda: polled(client), "OUT") for client in clients])  # noqa: B023
     show([client.getsockopt(1, socket.SO_ERROR) for client in clients])
 
 
@@ -240,6 +236,7 @@ def case_interrupted_connect() -> None:
     name = b"\2\0" + struct.pack("!H", server.getsockname()[1]) + socket.inet_aton(V4)
     with _alarms(restart=False, first=0.1, every=0):
         show(_raw(lambda: _libc.connect(client.fileno(), name + bytes(8), 16)))
+    client.setblocking(False)
     show(polled(client), name_of(client.connect_ex(server.getsockname())))
 
 

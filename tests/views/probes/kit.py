@@ -1,4 +1,4 @@
-"""Run the cases of one probe file, each in a process of its own, and print what they saw.
+"""Run the cases of a probe file, each in a process of its own, and print what they saw.
 
 This runs natively and in a view, with the system's interpreter; what it prints must be
 equal. So a case shows nothing that differs from run to run: no port that the system
@@ -79,11 +79,16 @@ def wait_for(sock: socket.socket, events: int = select.POLLIN) -> None:
 
 
 def settled(look: Callable[[], T], wanted: T) -> T:
-    """Look until the wanted thing is seen, at most two seconds; return the last sight."""
+    """Look until the wanted is seen, at most two seconds; return the last sight."""
     end = time.monotonic() + 2
     while (seen := look()) != wanted and time.monotonic() < end:
         time.sleep(0.005)
     return seen
+
+
+def mask_after(sock: socket.socket, wanted: str) -> str:
+    """Return what poll(2) says once it says the wanted, or after two seconds."""
+    return settled(lambda: polled(sock), wanted)
 
 
 def listener(
@@ -159,7 +164,7 @@ def _run_case(call: Callable[[], None], write_fd: int) -> None:
     signal.alarm(int(LIMIT))
     try:
         call()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - it is shown, with its traceback
         show("raised:", traceback.format_exc(limit=-2))
     with os.fdopen(write_fd, "w") as pipe:
         json.dump(_shown, pipe)
@@ -193,7 +198,9 @@ def main() -> None:
     """Run the probe file and the cases that the command line names (or all)."""
     module: Any = importlib.import_module(sys.argv[1])
     for name in sys.argv[2:] or cases(module):
-        print(json.dumps([name, run_case(getattr(module, f"case_{name}"))]), flush=True)
+        line = json.dumps([name, run_case(getattr(module, f"case_{name}"))])
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

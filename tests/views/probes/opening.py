@@ -96,7 +96,7 @@ def case_unused_stream() -> None:
 def case_unused_datagram() -> None:
     for family, _ in ADDRESSES:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            show("shutdown", [outcome(sock.shutdown, how) for how in (0, 1, 2, 3)])
+            show("shutdown", outcome(sock.shutdown, 3))
             show("accept", outcome(sock.accept), "listen", outcome(sock.listen))
             show("recv", outcome(sock.recv, 1, socket.MSG_DONTWAIT))
             show("recvfrom", outcome(sock.recvfrom, 1, socket.MSG_DONTWAIT))

@@ -108,7 +108,8 @@ def case_both_listen_after_bind() -> None:
 
 def case_protocols_are_apart() -> None:
     with _bound(2, 1, V4, 0, "listen") as (sock, _):
-        with _bound(2, 2, V4, sock.getsockname()[1]) as (_, result):
+        port = sock.getsockname()[1]
+        with _bound(2, 2, V4, port) as (_, result):
             show(result)
 
 

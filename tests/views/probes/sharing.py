@@ -183,6 +183,7 @@ def case_pass_fresh_and_connect_there() -> None:
 def case_pass_listener_and_datagram() -> None:
     near, far = socket.socketpair()
     server, datagram = listener(), udp()
+    datagram.settimeout(None)
 
     def work() -> None:
         got, other = _taken(far)

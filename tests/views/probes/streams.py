@@ -1,4 +1,4 @@
-"""The life of a TCP socket on loopback: connect, accept, poll masks, ends and errors."""
+"""The life of a TCP socket on loopback: connect, accept, poll masks, ends, errors."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from kit import (
     closed_port,
     exact,
     listener,
+    mask_after,
     mask_text,
     name_of,
     outcome,
@@ -53,7 +54,7 @@ def case_names() -> None:
         show(_names_of(accepted, server, client))
         show(client.getsockname() == accepted.getpeername())
         client.close()
-        show(settled(lambda: polled(accepted), "IN|OUT|RDHUP"))
+        wait_for(accepted)
         show(_names_of(accepted, server))
         show(address)
 
@@ -112,6 +113,14 @@ def case_nonblocking_refused_read_instead_of_so_error() -> None:
     client.setblocking(False)
     show(name_of(client.connect_ex((V4, closed_port()))))
     wait_for(client, select.POLLOUT)
+    show(name_of(client.connect_ex((V4, closed_port()))))
+
+
+def case_masks_after_a_refused_connect() -> None:
+    client = socket.socket()
+    client.setblocking(False)
+    client.connect_ex((V4, closed_port()))
+    wait_for(client, select.POLLOUT)
     show(name_of(client.connect_ex((V4, closed_port()))), polled(client))
 
 
@@ -123,7 +132,7 @@ def case_nonblocking_refused_then_connected() -> None:
         wait_for(client, select.POLLOUT)
         show(_error(client))
         server = listener(family)
-        show(name_of(client.connect_ex(server.getsockname())), polled(client))
+        show(name_of(client.connect_ex(server.getsockname())))
         show(name_of(client.connect_ex(server.getsockname())))
         wait_for(client, select.POLLOUT)
         show(_error(client), polled(client))
@@ -233,7 +242,7 @@ def case_disconnect() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         show(libc.connect(client.fileno(), unspecified, 32), polled(client))
         show(outcome(client.getpeername))
-        show(settled(lambda: polled(accepted), "IN|OUT|ERR|HUP|RDHUP"))
+        show(mask_after(accepted, "IN|OUT|ERR|HUP|RDHUP"))
         show(outcome(client.connect, server.getsockname()), polled(client))
         second, _ = server.accept()
         client.send(b"again")
@@ -270,8 +279,15 @@ def case_half_close() -> None:
         accepted.sendall(b"answer")
         accepted.shutdown(socket.SHUT_WR)
         show(exact(client, 20), polled(client), polled(accepted))
-        show(outcome(client.shutdown, 2), outcome(client.shutdown, 2))
-        show(outcome(client.getpeername))
+
+
+def case_after_both_ends() -> None:
+    _, client, accepted = pair()
+    client.shutdown(socket.SHUT_WR)
+    accepted.shutdown(socket.SHUT_WR)
+    show(mask_after(client, "IN|OUT|HUP|RDHUP"))
+    show(outcome(client.shutdown, 2), outcome(client.shutdown, 2))
+    show(outcome(client.getpeername))
 
 
 def case_shutdown_kinds() -> None:
@@ -280,9 +296,16 @@ def case_shutdown_kinds() -> None:
         show(how, outcome(client.shutdown, how), polled(client))
         show(outcome(client.recv, 1, socket.MSG_DONTWAIT))
         show(outcome(client.send, b"x", socket.MSG_NOSIGNAL))
-        wanted = "IN|OUT" if how == socket.SHUT_RD else "IN|OUT|RDHUP"
-        show(settled(lambda: polled(accepted), wanted))  # noqa: B023
+        wait_for(accepted)
+        if how != socket.SHUT_RDWR:
+            show(polled(accepted))
         show(outcome(client.shutdown, how), outcome(client.shutdown, 7))
+
+
+def case_masks_after_shut_rdwr() -> None:
+    _, client, accepted = pair()
+    client.shutdown(socket.SHUT_RDWR)
+    show(mask_after(accepted, "IN|OUT|RDHUP"), polled(client))
 
 
 def case_shutdown_of_a_listener() -> None:
@@ -325,9 +348,13 @@ def case_end_of_file() -> None:
         _, client, accepted = pair(family)
         client.sendall(b"last words")
         client.close()
-        show(exact(accepted, 100))
-        show(settled(lambda: polled(accepted), "IN|OUT|RDHUP"))
-        show(accepted.recv(1))
+        show(exact(accepted, 100), accepted.recv(1))
+
+
+def case_masks_after_the_peer_closed() -> None:
+    _, client, accepted = pair()
+    client.close()
+    show(mask_after(accepted, "IN|OUT|RDHUP"))
 
 
 def case_close_with_unread_data_resets() -> None:
@@ -336,7 +363,7 @@ def case_close_with_unread_data_resets() -> None:
     wait_for(accepted)
     accepted.close()
     wanted = "IN|OUT|ERR|HUP|RDHUP"
-    show(settled(lambda: polled(client), wanted))
+    show(mask_after(client, wanted))
     show(outcome(client.recv, 1), polled(client), outcome(client.recv, 1))
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     show(outcome(client.send, b"x"))
@@ -347,14 +374,13 @@ def case_reset_by_so_error() -> None:
     client.sendall(b"never read")
     wait_for(accepted)
     accepted.close()
-    show(settled(lambda: polled(client), "IN|OUT|ERR|HUP|RDHUP"))
+    show(mask_after(client, "IN|OUT|ERR|HUP|RDHUP"))
     show(_error(client), _error(client), polled(client))
 
 
 def case_send_to_closed() -> None:
     _, client, accepted = pair()
     accepted.close()
-    show(settled(lambda: polled(client), "IN|OUT|RDHUP"))
     show(client.recv(1))
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     error: object = 0
@@ -382,7 +408,7 @@ def case_listener_closed_with_pending() -> None:
     client = socket.create_connection(server.getsockname())
     wait_for(server)
     server.close()
-    show(settled(lambda: polled(client), "IN|OUT|ERR|HUP|RDHUP"), _error(client))
+    show(mask_after(client, "IN|OUT|ERR|HUP|RDHUP"), _error(client))
 
 
 def case_port_of_a_closed_listener() -> None:
@@ -457,9 +483,10 @@ def case_urgent_data() -> None:
     poll.register(accepted, select.POLLPRI)
     show(mask_text(poll.poll(5000)[0][1]))
     show(accepted.recv(1, socket.MSG_OOB), accepted.recv(10))
+    _, client, accepted = pair()
     accepted.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     client.send(b"?", socket.MSG_OOB)
-    poll.poll(5000)
+    wait_for(accepted)
     show(outcome(accepted.recv, 1, socket.MSG_OOB), accepted.recv(10))
 
 
@@ -496,9 +523,7 @@ def case_large_transfer() -> None:
     for family, _ in ADDRESSES:
         _, client, accepted = pair(family)
         block = bytes(range(256)) * 4096
-        thread = threading.Thread(
-            target=lambda: [client.sendall(block) for _ in range(8)]
-        )
+        thread = threading.Thread(target=client.sendall, args=(block * 8,))
         thread.start()
         same = True
         for _ in range(8):
@@ -518,7 +543,7 @@ def case_full_then_writable() -> None:
     got = 0
     while got < sent:
         got += len(accepted.recv(1 << 20))
-    show(settled(lambda: polled(client), "OUT"))
+    show(mask_after(client, "OUT"))
 
 
 def case_epoll_before_connect() -> None:

@@ -1,0 +1,54 @@
+"""Where a view is known to differ from Linux, and why (docs/compatibility.md).
+
+A case that is named here must differ: when it no longer does, its entry has to go.
+"""
+
+from __future__ import annotations
+
+KNOWN: dict[tuple[str, str], str] = {
+    ("streams", "masks_after_the_peer_closed"): (
+        "the peer of a local connection is a unix socket: its close() shows HUP and "
+        "forbids to send at once, where TCP waits for an answer to what is sent"
+    ),
+    ("streams", "masks_after_shut_rdwr"): (
+        "as after close(): unix sockets know no half of SHUT_RDWR"
+    ),
+    ("streams", "masks_after_a_refused_connect"): (
+        "a surrogate that a refused non-blocking connect has used up keeps its mask "
+        "until the next connect replaces it"
+    ),
+    ("streams", "disconnect"): (
+        "connect(AF_UNSPEC) gives the socket a fresh surrogate; the peer sees an "
+        "orderly end instead of a reset"
+    ),
+    ("streams", "after_both_ends"): (
+        "a connection that both sides have shut down keeps its name until close()"
+    ),
+    ("streams", "shutdown_of_a_listener"): (
+        "a listening unix socket that was shut down cannot listen again"
+    ),
+    ("streams", "connect_to_itself"): "a socket cannot be joined with itself: refused",
+    ("ports", "restart_with_reuseaddr"): (
+        "accepted connections hold no port: a server can always be restarted"
+    ),
+    ("datagrams", "send_without_a_peer"): (
+        "send() on a datagram surrogate is not stopped; what has no address is dropped"
+    ),
+    ("datagrams", "refused"): (
+        "an ICMP error wakes poll() as IN, and send() does not report it; recvfrom(), "
+        "recvmsg() and SO_ERROR do"
+    ),
+    ("datagrams", "connected_sizes"): (
+        "send() is not stopped: a datagram over 65507 bytes is dropped, not refused"
+    ),
+    ("datagrams", "recvmmsg_time_limit"): (
+        "the time limit of recvmmsg(2) is looked at while it waits, too"
+    ),
+    ("blocking", "time_limit_and_signal"): (
+        "a stopped call with SO_RCVTIMEO is restarted after a signal with SA_RESTART, "
+        "where Linux gives EINTR"
+    ),
+    ("options", "linger_reset"): (
+        "SO_LINGER with no time resets relayed connections, not local ones"
+    ),
+}
