@@ -160,51 +160,84 @@ static bool absolute(struct um_call *call, int dirfd, const char *path,
     return true;
 }
 
-/* /proc/PID/net, /proc/self/net and /proc/thread-self/net are /proc/net: a
- * process of a view sees the view's, whomever it asks about. */
-static void fold_proc_net(char path[2 * PATH_MAX])
+/* Skip one component of a path ("/name") if it is of digits, or `name`.
+ * Return: what follows it, or NULL. */
+static const char *skip(const char *path, const char *name)
 {
-    static const char proc[] = "/proc/", net[] = "/net/";
-    if (strncmp(path, proc, sizeof proc - 1) != 0)
-        return;
-    char *who = path + sizeof proc - 1;
-    char *rest = strchr(who, '/');
-    if (rest && strncmp(rest, net, sizeof net - 1) == 0)
-        memmove(who - 1, rest, strlen(rest) + 1);
+    if (!path || *path != '/')
+        return NULL;
+    size_t len = strcspn(path + 1, "/");
+    if (len == 0)
+        return NULL;
+    if (name ? strlen(name) == len && memcmp(path + 1, name, len) == 0
+             : strspn(path + 1, "0123456789") == len)
+        return path + 1 + len;
+    return NULL;
 }
 
-static const struct file *find_file(struct um_call *call, int dirfd,
-                                    uint64_t address)
+/* /proc/PID/net, /proc/self/net, /proc/PID/task/TID/net are /proc/net: who
+ * is in a view sees the view's, whomever it asks about.
+ * Return: whether the path lies below /proc/net. */
+static bool fold_proc_net(char path[2 * PATH_MAX])
 {
-    if (!call->sb->files)
-        return NULL;
-    char path[PATH_MAX], full[2 * PATH_MAX];
-    ssize_t n = um_read_string(call, address, path, sizeof path);
-    if (n <= 0)
-        return NULL;
+    const char *at = skip(path, "proc"), *net = skip(at, "net");
+    if (!at || net)
+        return net != NULL;
+    const char *rest = skip(at, NULL);
+    if (!rest)
+        rest = skip(at, "self");
+    if (!rest)
+        rest = skip(at, "thread-self");
+    const char *task = skip(skip(rest, "task"), NULL);
+    net = skip(task ? task : rest, "net");
+    if (!net)
+        return false;
+    size_t start = (size_t)(net - path) - (sizeof "/net" - 1);
+    memmove(path + sizeof "/proc" - 1, path + start,
+            strlen(path + start) + 1);
+    return true;
+}
+
+/* May this path name a file that we show? Most are dismissed by their last
+ * component. */
+static bool may_be_shown(const struct um_files *files, const char *path)
+{
+    if (strncmp(path, "/proc/", 6) == 0 && strstr(path, "/net/"))
+        return true;
     const char *last = last_component(path);
-    bool resolved = false;
-    for (const struct file *f = call->sb->files->files; f; f = f->next) {
-        if (strcmp(last_component(f->path), last) != 0)
-            continue;
-        if (!resolved) {
-            if (!absolute(call, dirfd, path, full))
-                return NULL;
-            fold_proc_net(full);
-            resolved = true;
-        }
-        if (strcmp(f->path, full) == 0)
-            return f;
-    }
-    return NULL;
+    for (const struct file *f = files->files; f; f = f->next)
+        if (strcmp(last_component(f->path), last) == 0)
+            return true;
+    return false;
+}
+
+/* Find the file that an open names. Return: 1 with *ret; 0 if it is none of
+ * ours; -ENOENT for what the host alone has below /proc/net. */
+static int find_file(struct um_call *call, int dirfd, uint64_t address,
+                     const struct file **ret)
+{
+    const struct um_files *files = call->sb->files;
+    if (!files)
+        return 0;
+    char path[PATH_MAX], full[2 * PATH_MAX];
+    /* Unchecked: if the call was abandoned, its answer will say so. */
+    if (um_peek_string(call, address, path, sizeof path) <= 0 ||
+        !may_be_shown(files, path) || !absolute(call, dirfd, path, full))
+        return 0;
+    bool below_net = fold_proc_net(full);
+    for (*ret = files->files; *ret; *ret = (*ret)->next)
+        if (strcmp((*ret)->path, full) == 0)
+            return 1;
+    return below_net ? -ENOENT : 0;
 }
 
 static um_verdict open_at(struct um_call *call, int dirfd, uint64_t path,
                           uint64_t flags)
 {
-    const struct file *f = find_file(call, dirfd, path);
-    if (!f)
-        return UM_CONTINUE;
+    const struct file *f;
+    int found = find_file(call, dirfd, path, &f);
+    if (found <= 0)
+        return found < 0 ? found : UM_CONTINUE;
     char link[32];
     snprintf(link, sizeof link, "/proc/self/fd/%d", f->fd);
     /* Opened anew: a descriptor of its own offset, for reading only. */

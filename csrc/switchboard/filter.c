@@ -39,9 +39,11 @@
 #define PIDFD_THREAD O_EXCL
 #endif
 
-/* Flags of an open for reading that may name a file that we show. */
+/* Flags of an open for reading that may name a file that we show. Those who
+ * read /etc/resolv.conf (C libraries, Go, Java, Rust) do not say O_NOCTTY; a
+ * compiler that looks for a header in 500 places does, and is not stopped. */
 #define OPEN_READ_MASK                                                         \
-    ((scmp_datum_t)(O_ACCMODE | O_CREAT | O_DIRECTORY | O_PATH))
+    ((scmp_datum_t)(O_ACCMODE | O_CREAT | O_DIRECTORY | O_PATH | O_NOCTTY))
 
 /* Calls that are stopped whatever their arguments. */
 static const int always_stopped[] = {

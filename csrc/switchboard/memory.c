@@ -45,7 +45,7 @@ int um_read(struct um_call *call, uint64_t address, void *ret, size_t len)
     return (size_t)n == len ? 0 : -EFAULT;
 }
 
-ssize_t um_read_string(struct um_call *call, uint64_t address, char *ret,
+ssize_t um_peek_string(struct um_call *call, uint64_t address, char *ret,
                        size_t max)
 {
     size_t have = 0;
@@ -54,9 +54,11 @@ ssize_t um_read_string(struct um_call *call, uint64_t address, char *ret,
         size_t step = PAGE - (size_t)((address + have) % PAGE);
         if (step > max - have)
             step = max - have;
-        ssize_t n = um_read_some(call, address + have, ret + have, step);
+        struct iovec local = {ret + have, step};
+        struct iovec remote = {(void *)(uintptr_t)(address + have), step};
+        ssize_t n = process_vm_readv(call->tid, &local, 1, &remote, 1, 0);
         if (n < 0)
-            return n;
+            return -EFAULT;
         const char *end = memchr(ret + have, 0, (size_t)n);
         if (end)
             return end - ret;

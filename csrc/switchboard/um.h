@@ -248,9 +248,10 @@ int um_read(struct um_call *call, uint64_t address, void *ret, size_t len);
 /* The same for as much as can be read. Return: bytes, or negative errno. */
 ssize_t um_read_some(struct um_call *call, uint64_t address, void *ret,
                      size_t max);
-/* Copy a NUL-terminated string. Return: its length, -EFAULT, -ENAMETOOLONG
- * (no NUL in max bytes), -ENOENT. */
-ssize_t um_read_string(struct um_call *call, uint64_t address, char *ret,
+/* Copy a NUL-terminated string, without asking whether the call still stands:
+ * for a decision that the answer's own check makes good. Return: its length,
+ * -EFAULT, -ENAMETOOLONG (no NUL in max bytes). */
+ssize_t um_peek_string(struct um_call *call, uint64_t address, char *ret,
                        size_t max);
 /* Gather from an iovec array that lies in the caller (iov, count).
  * Return: bytes copied (at most max), or negative errno (-EMSGSIZE when the
