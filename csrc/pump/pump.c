@@ -471,8 +471,8 @@ int um_pump_add(struct um_pump *pump, struct um_conn *conn)
     for (; added < 2 && rc == 0; added++) {
         sides[added]->watched = EPOLLIN;
         struct epoll_event ev = {.events = EPOLLIN, .data.ptr = sides[added]};
-        if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, sides[added]->fd,
-                      &ev) < 0)
+        if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, sides[added]->fd, &ev) <
+            0)
             rc = -errno;
     }
     if (rc < 0 && added == 2) {

@@ -193,8 +193,7 @@ static bool fold_proc_net(char path[2 * PATH_MAX])
     if (!net)
         return false;
     size_t start = (size_t)(net - path) - (sizeof "/net" - 1);
-    memmove(path + sizeof "/proc" - 1, path + start,
-            strlen(path + start) + 1);
+    memmove(path + sizeof "/proc" - 1, path + start, strlen(path + start) + 1);
     return true;
 }
 

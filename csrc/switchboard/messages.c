@@ -85,8 +85,7 @@ static um_verdict send_foreign(struct um_call *call, int flags, bool named)
 {
     int domain = um_domain_of(call->fd), type = 0;
     socklen_t len = sizeof type;
-    if (domain != AF_INET && domain != AF_INET6 && domain != AF_NETLINK &&
-        domain != AF_PACKET)
+    if (domain < 0 || domain == AF_UNIX || domain == AF_ALG)
         return UM_CONTINUE;
     if (um_stack_of(call)->kind == UM_STACK_NATIVE)
         return UM_CONTINUE;

@@ -29,6 +29,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -435,14 +436,12 @@ static void answer_one(struct um_switchboard *sb)
     finish(&call, handler ? handler(&call) : -ENOSYS);
 }
 
-void um_notify_ready(struct um_switchboard *sb, struct um_watch *watch,
-                     uint32_t events)
+void um_notify_ready(struct um_switchboard *sb, short revents)
 {
-    (void)watch;
-    if (events & EPOLLIN)
+    if (revents & POLLIN) {
         answer_one(sb);
-    else if (events & (EPOLLHUP | EPOLLERR)) {
-        um_watch_remove(sb, &sb->notify_watch);
+    } else if (revents & (POLLHUP | POLLERR)) {
+        sb->ended = true;
         struct um_event event = {.kind = UM_EVENT_ENDED};
         um_tell_python(sb, &event);
     }

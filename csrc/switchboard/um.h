@@ -513,7 +513,7 @@ struct um_pidfd_slot {
 struct um_switchboard {
     int notify_fd, epoll_fd, kick_fd, event_fd;
     int dir_fd; /* rundir */
-    struct um_watch notify_watch, kick_watch;
+    struct um_watch kick_watch;
     struct um_stack *stacks[UM_MAX_STACKS];
     int stack_count;
 
@@ -548,7 +548,8 @@ struct um_switchboard {
 
     struct um_dgrams *dgrams;
     struct um_python *python;
-    bool running, ended;
+    bool running;
+    bool ended; /* no process is left under the filter */
     volatile int stop;
     unsigned long thread;
     uint64_t serial;
