@@ -30,6 +30,7 @@ _HERE = Path(__file__).resolve().parent
 _UMVIEW = Path(sys.executable).with_name("umview")
 _NOBODY = 65534
 _NATIVE, _VIEW = "native", "view"
+_BUSY = 0.5  # a load from which on rows that use several CPUs suffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ def main(argv: Sequence[str]) -> int:
         _run_unprivileged()
     effort = _QUICK if options.quick else _FULL
     console = Console(stderr=True)
+    load = os.getloadavg()[0]
+    if load > _BUSY:
+        console.print(f"The machine is busy (load {load:.1f}): ratios are rough.")
     with _prepared(effort) as bench:
         faults = {peer.name: places.why_not(peer) for peer in places.peers()}
         missing = {name: reason for name, reason in faults.items() if reason}

@@ -108,6 +108,7 @@ def main() -> int:
         The exit status, where no command was run; after one the process ends at once,
         for to take down the interpreter would cost another 5 ms.
     """
+    _end_by_interrupt()
     inherited = _open_descriptors()
     try:
         request = parse(sys.argv[1:])
@@ -137,6 +138,15 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
         inherited,
     )
     return front.run(directory, job)
+
+
+def _end_by_interrupt() -> None:
+    """Let Ctrl-C end this process as it ends others: at once, without a traceback.
+
+    Only where Python has changed it: nohup(1) and the like have to reach the command.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _open_descriptors() -> tuple[int, ...]:

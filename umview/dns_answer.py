@@ -2,6 +2,10 @@
 
 Addresses and names of addresses are asked from the host's C library, so that its
 /etc/hosts and name services count; all other types are passed on to its name servers.
+Resolvers take NXDOMAIN as said of all types of a name, so for these too it is said only
+of names that the C library does not know: those in /etc/hosts, which the name servers
+never heard of, have no records of other types.
+
 Nothing here knows about sockets of a view: a query's bytes in, a reply's bytes out.
 This file is imported at the first query only, for dnspython is slow to load.
 """
@@ -29,7 +33,9 @@ import dns.rrset
 _TTL = 30  # the host's library tells none
 _UDP_SIZE = 512  # what a client without EDNS takes
 _HEADER = 12
-_PATIENCE = 4.0  # for one name server of the host's
+_PATIENCE = 2.0  # for all name servers of the host together
+_HOSTS = "/etc/hosts"
+_PASSED_OVER = (dns.rcode.SERVFAIL, dns.rcode.REFUSED, dns.rcode.NOTIMP)
 _FAMILIES = {
     dns.rdatatype.A: socket.AF_INET,
     dns.rdatatype.AAAA: socket.AF_INET6,
@@ -37,6 +43,8 @@ _FAMILIES = {
 
 Lookup: TypeAlias = Callable[[bytes, int], list[str]]
 """From a name and an address family to addresses; raises socket.gaierror."""
+Listed: TypeAlias = Callable[[bytes], bool]
+"""Whether a name is one of the host's own, which no name server is asked for."""
 Reverse: TypeAlias = Callable[[str], str]
 """From an address to its name; raises socket.gaierror."""
 Forward: TypeAlias = Callable[[dns.message.Message], dns.message.Message]
@@ -62,21 +70,42 @@ def host_reverse(address: str) -> str:
     return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
 
 
+def host_listed(name: bytes) -> bool:
+    """Tell whether the host's /etc/hosts gives a name an address.
+
+    Source: hosts(5).
+    """
+    wanted = name.lower()
+    try:
+        with open(_HOSTS, "rb") as file:
+            return any(
+                wanted in line.partition(b"#")[0].lower().split()[1:] for line in file
+            )
+    except OSError:
+        return False
+
+
 def host_forward(query: dns.message.Message) -> dns.message.Message:
     """Pass a query on to the name servers of the host's /etc/resolv.conf, in turn.
+
+    Not to all at once: the first may know names that the others deny.
 
     Raises:
         OSError: None could be reached, or there is none.
         dns.exception.DNSException: None gave a reply in time.
     """
+    servers = [str(server) for server in dns.resolver.Resolver().nameservers]
     failure: Exception = OSError("the host has no name server")
-    for server in dns.resolver.Resolver().nameservers:
+    for server in servers:
+        share = _PATIENCE / len(servers)
         try:
-            reply, _ = dns.query.udp_with_fallback(query, str(server), _PATIENCE)
+            reply, _ = dns.query.udp_with_fallback(query, server, share)
         except (OSError, dns.exception.DNSException) as exc:
             failure = exc
-        else:
+            continue
+        if reply.rcode() not in _PASSED_OVER:
             return reply
+        failure = OSError(f"{server} cannot tell")
     raise failure
 
 
@@ -88,10 +117,12 @@ class Answerer:
         lookup: Lookup = host_lookup,
         reverse: Reverse = host_reverse,
         forward: Forward = host_forward,
+        listed: Listed = host_listed,
     ) -> None:
         self._lookup = lookup
         self._reverse = reverse
         self._forward = forward
+        self._listed = listed
 
     def reply(self, wire: bytes, *, udp: bool) -> bytes | None:
         """Return the reply to a query.
@@ -133,7 +164,7 @@ class Answerer:
                 return self._addresses(query, name, text, question.rdtype)
             if internet and question.rdtype == dns.rdatatype.PTR and _is_reverse(name):
                 return self._name(query, name)
-            return _adopted(query, self._forward(query))
+            return self._other(query, text if internet else b"")
         except (OSError, dns.exception.DNSException):
             return _reply(query, dns.rcode.SERVFAIL)
 
@@ -151,6 +182,17 @@ class Answerer:
                 raise
             return _reply(query, self._absence(text))
         return _reply(query, dns.rcode.NOERROR, name, rdtype, found)
+
+    def _other(self, query: dns.message.Message, text: bytes) -> dns.message.Message:
+        if text and self._listed(text):
+            return _reply(query, dns.rcode.NOERROR)
+        reply = _adopted(query, self._forward(query))
+        if reply.rcode() != dns.rcode.NXDOMAIN or not text:
+            return reply
+        # the C library has more sources than /etc/hosts; it does not wait for a name
+        # server here, for that has just answered
+        known = self._absence(text) == dns.rcode.NOERROR
+        return _reply(query, dns.rcode.NOERROR) if known else reply
 
     def _absence(self, text: bytes) -> dns.rcode.Rcode:
         """Tell a name without addresses of the family asked for from no such name.

@@ -78,6 +78,10 @@ class Supervisor:
         with contextlib.suppress(OSError):
             self._sock.send(message, flags)
 
+    def fileno(self) -> int:
+        """Return what is readable once the front has ended; -1 after `close`."""
+        return self._sock.fileno()
+
     def close(self) -> None:
         """Say good-bye."""
         self._sock.close()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PORT = 53
-_WORKERS = 32
+_WORKERS = 256  # made as needed; a query that waits for the network keeps one busy
 _LONGEST = 65535
 _IDLE = 10.0  # after which a silent TCP client is left
 

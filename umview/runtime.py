@@ -13,6 +13,7 @@ Paths are strings here: pathlib would be 5 of the 90 ms that umview takes to sta
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from umview.errors import UmviewError
 
 _LONGEST = 64
+_TRIES = 1000  # of which each fails only where another process was faster
 
 
 class Runtime:
@@ -109,23 +111,39 @@ def _locked(root: str) -> Iterator[None]:
     Raises:
         OSError: It cannot be made, or is not the user's own.
     """
-    while True:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(root, mode=0o700)
-        if not _is_own(root):
-            raise PermissionError(1, "it belongs to somebody else")
-        fd = _open(root)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(fd), os.lstat(root)):
-                break
-        os.close(fd)
+    fd = _lock_root(root)
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
             os.rmdir(root)
         os.close(fd)
+
+
+def _lock_root(root: str) -> int:
+    """Return a descriptor that holds the lock on the directory of all views.
+
+    Another view may remove the directory after any step, so the steps are repeated.
+
+    Raises:
+        OSError: As `_locked`.
+    """
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(root, mode=0o700)
+        try:
+            fd = _open(root)
+        except FileNotFoundError:
+            continue
+        if os.fstat(fd).st_uid != os.getuid():
+            os.close(fd)
+            raise PermissionError(errno.EPERM, "it belongs to somebody else")
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.lstat(root)):
+                return fd
+        os.close(fd)
+    raise BlockingIOError(errno.EAGAIN, "other views keep on removing it")
 
 
 def _lock(path: str) -> int:

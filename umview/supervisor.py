@@ -15,6 +15,7 @@ socket is part of the loop, for the command can be stopped at any moment.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -121,6 +122,7 @@ class _Supervisor:
         wake = _wake_on_signals()
         self._watch(wake, partial(self._woken, wake))
         self._watch(sync.fileno(), partial(self._handed_over, sync))
+        self._watch(self._line.fileno(), self._left_alone)
         for stack in self._stacks:
             for service in stack.services:
                 for fd in service.filenos():
@@ -131,7 +133,7 @@ class _Supervisor:
                     if fd in self._callbacks:
                         self._callbacks[fd]()
         except BaseException:
-            os.kill(self._command, signal.SIGKILL)
+            self._kill()
             raise
         self._switchboard.close()
         self._runtime.remove()
@@ -167,9 +169,24 @@ class _Supervisor:
                 break
             if pid == self._command:
                 self._command_changed(status)
-        if self._status is not None:
+        if self._status is not None and self._line.fileno() in self._callbacks:
+            self._unwatch(self._line.fileno())
             self._line.send(Kind.ENDED, self._status)
             self._line.close()
+
+    def _left_alone(self) -> None:
+        """End the command, as the SIGKILL would have that ended the front.
+
+        Other processes of the view live on, as they would without umview.
+        """
+        self._unwatch(self._line.fileno())
+        self._line.close()
+        self._kill()
+
+    def _kill(self) -> None:
+        """Kill the command, unless it has ended and its number may be another's."""
+        if self._status is None:
+            os.kill(self._command, signal.SIGKILL)
 
     def _command_changed(self, status: int) -> None:
         if os.WIFSTOPPED(status):
@@ -181,17 +198,19 @@ class _Supervisor:
     def _handed_over(self, sync: socket.socket) -> None:
         """Take the listener and let the command run.
 
-        Where the command ends before, it has said why.
+        Where the command has failed, it has said why; where a signal has ended it,
+        at any of these steps, its status will tell.
         """
         message = sync.recv(_INT.size)
         self._unwatch(sync.fileno())
         with sync:
             if len(message) < _INT.size:
                 return
-            listener = _ffi.take_fd(self._command, *_INT.unpack(message))
-            self._switchboard.start(listener)
-            self._watch(self._switchboard.fileno(), self._told)
-            sync.send(b"\n")
+            with contextlib.suppress(ProcessLookupError, BrokenPipeError):
+                listener = _ffi.take_fd(self._command, *_INT.unpack(message))
+                self._switchboard.start(listener)
+                self._watch(self._switchboard.fileno(), self._told)
+                sync.send(b"\n")
 
     def _wanted(self, service: Service) -> None:
         for fd in service.filenos():
@@ -279,8 +298,6 @@ def _become(sync: int, needed: Filter, job: Job) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     if job.ignores_children:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, job.mask)
     stage, code = _ffi.child_exec(sync, needed, job.command)
     text, status = _why_not(stage, code, job.command[0])

@@ -65,7 +65,12 @@ um_handler *um_handler_of(int nr)
  * Return: it, or the negative errno that Linux gives. */
 static int choose_protocol(int domain, int type, int protocol)
 {
+    enum {
+        IPPROTO_LAST = 262
+    }; /* IPPROTO_MPTCP; the kernel looks here first */
     int icmp = domain == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+    if (protocol < 0 || protocol > IPPROTO_LAST)
+        return -EINVAL;
     switch (type) {
     case SOCK_STREAM:
         if (protocol == 0 || protocol == IPPROTO_TCP)
@@ -137,7 +142,8 @@ um_verdict um_handle_socket(struct um_call *call)
         return UM_CONTINUE;
     if (stack->kind == UM_STACK_NULL)
         return -EAFNOSUPPORT;
-    if (domain == AF_PACKET)
+    /* SOCK_PACKET is how AF_PACKET was asked for once. */
+    if (domain == AF_PACKET || (domain == AF_INET && type == SOCK_PACKET))
         return -EPERM;
     if (domain == AF_NETLINK)
         return socket_netlink(call, type, flags);

@@ -418,12 +418,11 @@ static int replace_surrogate(struct um_call *call)
 static um_verdict stands(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
+    um_kick_writers(call->fd);
     sock->state = UM_CONNECTED;
     sock->unread_result = um_call_nonblocking(call, 0);
-    if (sock->unread_result) {
-        um_kick_writers(call->fd);
+    if (sock->unread_result)
         return -EINPROGRESS;
-    }
     call->undo = undo_result;
     call->undo_arg = sock;
     return 0;
@@ -525,7 +524,7 @@ um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
         return -ENETUNREACH;
     if (!sock->bind) {
         struct um_name from = {.port = 0};
-        memcpy(from.addr, source, 16);
+        memcpy(from.addr, sock->addr_bound ? sock->local.addr : source, 16);
         int rc = um_port_take(sock, &from);
         if (rc < 0)
             return rc == -EADDRINUSE ? -EADDRNOTAVAIL : rc;

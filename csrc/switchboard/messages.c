@@ -23,9 +23,7 @@
  */
 #include <errno.h>
 #include <linux/netlink.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "dgram.h"
@@ -107,8 +105,7 @@ static int identify_receiver(struct um_call *call)
 /* Linux signals the thread that writes to what is closed. */
 static um_verdict broken_pipe(struct um_call *call, int flags)
 {
-    if (!(flags & MSG_NOSIGNAL) && um_call_valid(call))
-        syscall(SYS_tkill, call->tid, SIGPIPE);
+    call->broken_pipe = !(flags & MSG_NOSIGNAL);
     return -EPIPE;
 }
 

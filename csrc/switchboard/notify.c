@@ -31,9 +31,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -87,6 +89,9 @@ static void finish(struct um_call *call, um_verdict verdict)
                      send_verdict(call, verdict) == 0;
         if (!taken && call->undo)
             call->undo(call);
+        /* Sent before, it would end the very call that it belongs to. */
+        if (taken && call->broken_pipe)
+            syscall(SYS_tkill, call->tid, SIGPIPE);
     }
     if (call->fd >= 0)
         close(call->fd);

@@ -70,6 +70,9 @@ int um_stack_route(const struct um_stack *stack, int protocol,
     if (um_addr_is_any(dest->addr))
         memcpy(host->addr, v4 ? um_loopback4 : um_loopback6, 16);
     memcpy(source, host->addr, 16);
+    /* All of 127/8 is local, but packets leave from lo's one address. */
+    if (um_addr_is_loopback(host->addr))
+        memcpy(source, v4 ? um_loopback4 : um_loopback6, 16);
     if (um_stack_owns(stack, host->addr))
         return UM_ROAD_LOCAL;
     const struct um_route *route = find_route(stack, dest->addr);

@@ -111,13 +111,17 @@ static void undo_bind(struct um_call *call)
 um_verdict um_stream_bind(struct um_call *call, const struct um_name *name)
 {
     struct um_sock *sock = call->sock;
-    if (sock->state != UM_FRESH || sock->bind)
+    if (sock->state != UM_FRESH || sock->bind || sock->addr_bound)
         return -EINVAL;
     if (!um_addr_is_any(name->addr) && !um_stack_owns(sock->stack, name->addr))
         return -EADDRNOTAVAIL;
-    int rc = um_port_take(sock, name);
+    bool later = name->port == 0 && !um_addr_is_any(name->addr) &&
+                 um_option_int(sock, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
+    int rc = later ? 0 : um_port_take(sock, name);
     if (rc < 0)
         return rc;
+    if (later) /* connect chooses the port */
+        sock->local = *name;
     sock->addr_bound = !um_addr_is_any(name->addr);
     um_sock_note_inode(sock, call->fd);
     call->undo = undo_bind;
@@ -164,8 +168,8 @@ um_verdict um_handle_listen(struct um_call *call)
     if (sock->state != UM_FRESH && sock->state != UM_LISTENING)
         return -EINVAL;
     if (sock->state == UM_FRESH) {
-        struct um_name any = {.port = 0};
-        memcpy(any.addr, sock->domain == AF_INET ? um_any4 : um_any6, 16);
+        /* Its wildcard address, or a chosen one that still lacks a port. */
+        struct um_name any = sock->local;
         rc = sock->bind ? 0 : um_port_take(sock, &any);
         if (rc == 0)
             rc = um_port_listen(sock);

@@ -83,6 +83,7 @@ struct um_call {
                              closes it */
     struct um_sock *sock; /* what um_identify() found, or NULL */
     bool again;           /* run again after having been parked */
+    bool broken_pipe;     /* SIGPIPE follows the answer */
     int64_t deadline_ms;  /* CLOCK_MONOTONIC; kept over parkings; 0: none */
     /* Called when the call was abandoned before our answer came. */
     void (*undo)(struct um_call *call);

@@ -171,6 +171,7 @@ def _texts(plan: Plan) -> list[tuple[str, str]]:
         text = ""
     proc = procnet.files(_cards(plan))
     return [
+        # a file's text is fixed from here on, so the tables of sockets stay empty
         *((f"/proc/net/{name}", text) for name, text in proc.items()),
         ("/etc/resolv.conf", files.resolv_conf(plan)),
         ("/etc/hosts", files.hosts(plan, plan.hostname or os.uname().nodename)),

@@ -34,11 +34,16 @@ _RETRY = 0.01
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def require(*programs: str) -> None:
-    """Skip the test where a program is missing; fail it in CI, which installs all."""
+def require(*programs: str, optional: bool = False) -> None:
+    """Skip the test where a program is missing; fail it in CI, which installs all.
+
+    Args:
+        programs: The programs that the test runs.
+        optional: CI does not install them, either.
+    """
     for program in programs:
         if shutil.which(program, path=_PATH) is None:
-            if os.environ.get("CI") == "true":
+            if os.environ.get("CI") == "true" and not optional:
                 pytest.fail(f"{program} is not installed")
             pytest.skip(f"{program} is not installed")
 

@@ -288,3 +288,28 @@ def test_killed_supervisor_leaves_nothing_and_is_reported(user: User) -> None:
             psutil.Process(pid).terminate()
     assert status == 125, said
     assert len(said.splitlines()) >= 1
+
+
+@pytest.mark.view
+def test_killed_front_takes_the_command_along(user: User) -> None:
+    with user.popen(
+        bash("echo $$; exec sleep 60"), "view", stdout=subprocess.PIPE
+    ) as front:
+        assert front.stdout is not None
+        command = psutil.Process(int(front.stdout.readline()))
+        front.kill()
+        front.wait(10)
+        _, alive = psutil.wait_procs([command], timeout=5)
+        for process in alive:
+            process.kill()
+    assert not alive, "the command goes on without the front"
+
+
+@pytest.mark.view
+def test_nothing_stays_in_tmp_where_no_runtime_directory_is(user: User) -> None:
+    name = user.folder.name
+    folder = f"/tmp/umview-{user.folder.stat().st_uid}/{name}"
+    view = [str(UMVIEW), "-p", "umnet", "-V", name]
+    got = user.run([*view, "ls", "-d", folder], "native", XDG_RUNTIME_DIR="")
+    assert got.stdout == f"{folder}\n", got
+    assert not os.path.exists(folder)

@@ -151,3 +151,26 @@ def test_names_come_from_the_name_server_of_the_view(user: User) -> None:
     assert servers == ["10.0.2.3", "fd00::3"], got
     got = user.run(["getent", "ahostsv4", "localhost"], "view")
     assert got.stdout.startswith("127.0.0.1 "), got
+
+
+@pytest.mark.view
+def test_name_without_records_of_a_type_exists_all_the_same(user: User) -> None:
+    require("dig")
+    got = user.run(["dig", "@10.0.2.3", "localhost.", "MX"], "view")
+    assert "status: NOERROR" in got.stdout, got
+    assert "ANSWER: 0" in got.stdout
+
+
+@pytest.mark.view
+@pytest.mark.parametrize("process", ["", "self/", "thread-self/", "1/"])
+def test_proc_net_lists_the_cards_of_the_view(user: User, process: str) -> None:
+    got = user.run(["cat", f"/proc/{process}net/dev"], "view")
+    assert re.findall(r"^ *(\S+):", got.stdout, re.MULTILINE) == ["lo", "nat0"], got
+
+
+@pytest.mark.view
+def test_relative_path_leads_to_the_files_of_the_view(user: User) -> None:
+    script = "cd /proc/self/net && cat dev; cd /etc && cat resolv.conf"
+    got = user.run(["bash", "-c", script], "view")
+    assert "nat0:" in got.stdout
+    assert "nameserver 10.0.2.3" in got.stdout

@@ -111,7 +111,7 @@ def test_node_serves_node(place: Place, family: int) -> None:
 
 @FAMILIES
 def test_java_serves_java(place: Place, family: int) -> None:
-    require("java")
+    require("java", optional=True)
     java = ("java", "-Xshare:auto", str(PROGRAMS / "Web.java"))
     with place.server.serve(*java, "serve", str(place.listen), says="ready"):
         got = place.client.run(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.lab import SYSTEM_PYTHON, User, Where
+from tests.apps.lab import SYSTEM_PYTHON, User, Where, require
 
 pytestmark = pytest.mark.view
 _DEADLINE = 10.0
@@ -32,6 +32,11 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def runs_python(pid: int) -> bool:
+    """Tell whether a process that was started as umview has become so."""
+    return "python" in os.readlink(f"/proc/{pid}/exe")
 
 
 def views(user: User) -> list[str]:
@@ -101,18 +106,53 @@ def test_stop_by_a_signal_stops_umview_too(user: User) -> None:
         assert process.wait(_DEADLINE) == 3
 
 
-def test_front_may_be_killed(user: User) -> None:
-    argv = ["sh", "-c", "echo; read line < go"]
+def test_command_ends_with_a_killed_umview(user: User) -> None:
+    """As a kill of the command would end it; what it has started goes on."""
+    require("ip")
+    script = (
+        "(read line < go; ip -o -4 addr show nat0 > seen) >/dev/null 2>&1 & "
+        "echo; exec sleep 100"
+    )
     os.mkfifo(user.folder / "go")
     user.own(user.folder / "go")
-    with user.popen(argv, "view", stdout=subprocess.PIPE) as process:
+    with user.popen(["sh", "-c", script], "view", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.kill()
         process.wait(_DEADLINE)
-        assert len(views(user)) == 1
-        (user.folder / "go").write_text("\n")
+        assert process.stdout.read() == ""  # the command is gone too
+    assert len(views(user)) == 1
+    (user.folder / "go").write_text("\n")
+    wait_until(lambda: views(user) == [])
+    assert "10.0.2.15" in (user.folder / "seen").read_text()
+
+
+def test_command_that_stands_still_ends_with_a_killed_umview(user: User) -> None:
+    argv = ["sh", "-c", "echo; kill -STOP $$"]
+    with user.popen(argv, "view", stdout=subprocess.PIPE) as process:
+        os.waitpid(process.pid, os.WUNTRACED)
+        process.kill()
+        process.wait(_DEADLINE)
         wait_until(lambda: views(user) == [])
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.03, 0.05, 0.08])
+def test_early_interrupt_is_silent_and_ends_all(user: User, delay: float) -> None:
+    for _ in range(3):
+        argv = user.command(["sleep", "20"], "view")
+        with subprocess.Popen(
+            argv,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=user.environment(),
+            process_group=0,
+        ) as process:
+            wait_until(lambda: runs_python(process.pid))
+            time.sleep(delay)  # any moment will do; what counts is that they differ
+            os.killpg(process.pid, signal.SIGINT)
+            _, said = process.communicate(timeout=_DEADLINE)
+        assert (said, process.returncode) in (("", -signal.SIGINT), ("", 130))
+    wait_until(lambda: views(user) == [])
 
 
 def test_next_umview_cleans_up_after_killed_ones(user: User) -> None:
@@ -122,7 +162,8 @@ def test_next_umview_cleans_up_after_killed_ones(user: User) -> None:
         supervisor = int(process.stdout.readline())
         children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
         (command,) = map(int, children.read_text().split())
-        for pid in (process.pid, supervisor, command):
+        os.kill(supervisor, signal.SIGSTOP)  # else it would clean up after the front
+        for pid in (process.pid, command, supervisor):
             os.kill(pid, signal.SIGKILL)
         process.wait(_DEADLINE)
     assert len(views(user)) == 1

@@ -85,6 +85,13 @@ def test_name_server_answers(module_user: User, server: str, road: str) -> None:
     assert "127.0.0.1" in out
 
 
+@pytest.mark.parametrize("kind", ["MX", "TXT", "SRV", "HTTPS"])
+def test_name_without_records_of_a_type_exists(module_user: User, kind: str) -> None:
+    out = said(module_user, "dig", "@10.0.2.3", "+tries=1", "localhost", kind)
+    assert "status: NOERROR" in out
+    assert "ANSWER: 0" in out
+
+
 def test_name_server_answers_many_at_once(module_user: User) -> None:
     script = """
 import socket

@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 
 from umview import __version__, cli
 from umview.errors import UmviewError
+
+
+@pytest.fixture(autouse=True)
+def _interrupts() -> Iterator[None]:
+    """Keep pytest's own Ctrl-C."""
+    kept = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, kept)
 
 
 def test_without_module_it_is_umnet() -> None:

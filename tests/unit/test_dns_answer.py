@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.opcode
+import dns.query
 import dns.rcode
 import dns.rdatatype
+import dns.resolver
 import dns.rrset
 import pytest
 
+from umview import dns_answer
 from umview.dns_answer import Answerer
 
 NAMES: dict[tuple[bytes, int], list[str]] = {
@@ -49,15 +53,21 @@ def forward(query: dns.message.Message) -> dns.message.Message:
     if str(name) == "down.test.":
         raise OSError("no route")
     reply = dns.message.make_response(query)
-    if str(name) == "none.test.":
+    assert str(name) != "listed.test.", "a name of the host's own was asked for"
+    if str(name) in ("none.test.", "four.test."):
         reply.set_rcode(dns.rcode.NXDOMAIN)
     else:
         reply.answer.append(dns.rrset.from_text(name, 60, "IN", "MX", "5 mail.test."))
     return reply
 
 
+def listed(name: bytes) -> bool:
+    return name == b"listed.test"
+
+
 def ask(query: dns.message.Message, *, udp: bool = True) -> dns.message.Message:
-    wire = Answerer(lookup, reverse, forward).reply(query.to_wire(), udp=udp)
+    answerer = Answerer(lookup, reverse, forward, listed)
+    wire = answerer.reply(query.to_wire(), udp=udp)
     assert wire is not None
     reply = dns.message.from_wire(wire)
     assert reply.id == query.id
@@ -86,6 +96,10 @@ def texts(reply: dns.message.Message) -> list[str]:
         ("empty.test", "A", []),
         ("1.2.0.192.in-addr.arpa", "PTR", ["both.test."]),
         ("mx.test", "MX", ["5 mail.test."]),
+        ("listed.test", "MX", []),
+        ("listed.test", "HTTPS", []),
+        ("four.test", "TXT", []),
+        ("both.test", "SRV", ["5 mail.test."]),
     ],
 )
 def test_answer(name: str, kind: str, expected: list[str]) -> None:
@@ -116,6 +130,78 @@ def test_failure(name: str, kind: str, rcode: dns.rcode.Rcode) -> None:
 @pytest.mark.parametrize("name", [".", "1.2.3.4", r"a\032b.test", r"a\.b.test"])
 def test_what_getaddrinfo_would_misread_is_passed_on(name: str) -> None:
     assert texts(ask(question(name))) == ["5 mail.test."]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (b"box", True),
+        (b"BOX.test", True),
+        (b"192.0.2.1", False),
+        (b"gone", False),
+        (b"ox", False),
+    ],
+)
+def test_names_of_the_hosts_file(
+    name: bytes, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hosts").write_text("# gone\n192.0.2.1\tbox.Test box # gone\n\n")
+    monkeypatch.setattr(dns_answer, "_HOSTS", str(tmp_path / "hosts"))
+    assert dns_answer.host_listed(name) is expected
+
+
+def test_no_hosts_file_has_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns_answer, "_HOSTS", "/nowhere/hosts")
+    assert not dns_answer.host_listed(b"localhost")
+
+
+class NameServers:
+    """The host's name servers: what each of them does to a query."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **does: str) -> None:
+        self.does = {name: int(rcode) for name, rcode in does.items()}
+        self.nameservers = list(does)
+        self.waited = 0.0
+        monkeypatch.setattr(dns.resolver, "Resolver", lambda: self)
+        monkeypatch.setattr(dns.query, "udp_with_fallback", self.query)
+
+    def query(
+        self, query: dns.message.Message, server: str, timeout: float
+    ) -> tuple[dns.message.Message, bool]:
+        if self.does[server] < 0:
+            self.waited += timeout
+            raise dns.exception.Timeout
+        reply = dns.message.make_response(query)
+        reply.set_rcode(dns.rcode.Rcode(self.does[server]))
+        return reply, False
+
+
+LOST = "-1"
+
+
+def test_next_name_server_is_asked_where_one_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    NameServers(monkeypatch, one=LOST, two="2", three="5", four="3", five="0")
+    assert dns_answer.host_forward(question("x.test")).rcode() == dns.rcode.NXDOMAIN
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_all_name_servers_together_may_take_two_seconds(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = NameServers(monkeypatch, **{str(n): LOST for n in range(count)})
+    with pytest.raises(dns.exception.Timeout):
+        dns_answer.host_forward(question("x.test"))
+    assert servers.waited == pytest.approx(2)
+
+
+def test_name_servers_that_cannot_tell_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    NameServers(monkeypatch, one="5", two="2")
+    with pytest.raises(OSError, match="two cannot tell"):
+        dns_answer.host_forward(question("x.test"))
 
 
 def test_case_of_the_question_is_echoed() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,11 +64,29 @@ def test_name_without_sense_is_refused(environ: dict[str, str], name: str) -> No
 @pytest.mark.parametrize("given", [None, "", "/nowhere/at/all", "/etc/passwd"])
 def test_without_runtime_directory_it_is_under_tmp(given: str | None) -> None:
     environ = {} if given is None else {"XDG_RUNTIME_DIR": given}
+    root = Path(f"/tmp/umview-{os.getuid()}")
+    was_there = root.exists()
     made = runtime.create(f"test-{os.getpid()}", environ)
-    assert made.path == f"/tmp/umview-{os.getuid()}/test-{os.getpid()}"
+    assert made.path == f"{root}/test-{os.getpid()}"
     made.remove()
     made.release()
     assert not Path(made.path).exists()
+    assert root.exists() <= was_there, "the last view leaves nothing"
+
+
+def test_views_that_come_and_go_at_once_leave_nothing(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    def come_and_go(worker: int) -> None:
+        for number in range(100):
+            made = runtime.create(f"{worker}-{number}", environ)
+            assert Path(made.path).is_dir()
+            made.remove()
+            made.release()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(come_and_go, range(8)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_directory_of_somebody_else_is_refused(

@@ -27,6 +27,10 @@ KNOWN: dict[tuple[str, str], str] = {
     ("streams", "shutdown_of_a_listener"): (
         "a listening unix socket that was shut down cannot listen again"
     ),
+    ("streams", "connect_to_a_group"): (
+        "a TCP connect to a multicast or broadcast address finds no host instead of no "
+        "route, and such an address cannot be bound"
+    ),
     ("streams", "connect_to_itself"): "a socket cannot be joined with itself: refused",
     ("ports", "restart_with_reuseaddr"): (
         "accepted connections hold no port: a server can always be restarted"
@@ -43,6 +47,10 @@ KNOWN: dict[tuple[str, str], str] = {
     ),
     ("datagrams", "recvmmsg_time_limit"): (
         "the time limit of recvmmsg(2) is looked at while it waits, too"
+    ),
+    ("blocking", "interrupted_connect"): (
+        "a blocking connect that a signal has ended goes on, but until it stands "
+        "poll() shows the socket as fresh (OUT|HUP)"
     ),
     ("blocking", "time_limit_and_signal"): (
         "a stopped call with SO_RCVTIMEO is restarted after a signal with SA_RESTART, "

@@ -127,6 +127,7 @@ def case_refused() -> None:
 
 def case_peek_and_truncate() -> None:
     one, two = udp(), udp()
+    two.settimeout(None)
     for size in (5, 0, 3):
         one.sendto(b"abcde"[:size], two.getsockname())
     wait_for(two)
@@ -209,6 +210,7 @@ def case_timestamps() -> None:
 
 def case_error_queue_empty() -> None:
     sock = udp()
+    sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_IP, 11, 1)
     show(outcome(sock.recvmsg, 10, 100, 0x2000), outcome(sock.recvfrom, 10, 0x2000))
 

@@ -17,6 +17,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _MSG_FASTOPEN = 0x20000000
 
 
+def _message(sock: socket.socket, flags: int, name: object) -> str:
+    return _outcome(sock.sendmsg, [b"escaped"], [], flags, name)
+
+
 def _say(*words: object) -> None:
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
@@ -87,7 +91,9 @@ def reach(port: str, *addresses: str) -> None:
                 elif how == "sendto":
                     result = _outcome(sock.sendto, b"escaped", _MSG_FASTOPEN, name)
                 elif how == "sendmsg":
-                    result = _outcome(sock.sendmsg, [b"escaped"], [], _MSG_FASTOPEN, name)
+                    result = _outcome(
+                        sock.sendmsg, [b"escaped"], [], _MSG_FASTOPEN, name
+                    )
                 else:
                     sock.setsockopt(socket.IPPROTO_TCP, 30, 1)  # TCP_FASTOPEN_CONNECT
                     result = _outcome(sock.connect, name)
@@ -96,7 +102,12 @@ def reach(port: str, *addresses: str) -> None:
                 _say("tcp", address, how, result)
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             _say("udp", address, "sendto", _outcome(sock.sendto, b"escaped", name))
-            _say("udp", address, "sendmsg", _outcome(sock.sendmsg, [b"escaped"], [], 0, name))
+            _say(
+                "udp",
+                address,
+                "sendmsg",
+                _message(sock, 0, name),
+            )
             _outcome(sock.connect, name)
             _outcome(sock.send, b"escaped")
 
@@ -107,8 +118,10 @@ def inherited(port: str, *fds: str) -> None:
     for fd in fds:
         sock = socket.socket(fileno=int(fd))
         sock.settimeout(3)
-        _say(sock.type, "sendto", _outcome(sock.sendto, b"escaped", _MSG_FASTOPEN, name))
-        _say(sock.type, "sendmsg", _outcome(sock.sendmsg, [b"escaped"], [], 0, name))
+        _say(
+            sock.type, "sendto", _outcome(sock.sendto, b"escaped", _MSG_FASTOPEN, name)
+        )
+        _say(sock.type, "sendmsg", _message(sock, 0, name))
         _say(sock.type, "bind", _outcome(sock.bind, ("127.0.0.1", 0)))
         _say(sock.type, "listen", _outcome(sock.listen))
         _say(sock.type, "connect", _outcome(sock.connect, name))
@@ -117,24 +130,16 @@ def inherited(port: str, *fds: str) -> None:
 
 def unix_names(*paths: str) -> None:
     for path in paths:
+        name = "\0" + path[1:] if path.startswith("@") else path
         with socket.socket(socket.AF_UNIX) as sock:
-            name = "\0" + path[1:] if path.startswith("@") else path
             _say(path, _outcome(sock.connect, name))
 
 
-def private_names() -> None:
-    """Try every unix socket that /proc/net/unix names and that is umview's."""
-    tried = 0
-    with open("/proc/net/unix") as lines:
-        for line in lines:
-            words = line.split()
-            if len(words) > 7 and "umv" in words[7]:
-                tried += 1
-                name = "\0" + words[7][1:] if words[7][0] == "@" else words[7]
-                for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
-                    with socket.socket(socket.AF_UNIX, kind) as sock:
-                        _say(words[7], _outcome(sock.connect, name))
-    _say("tried", tried)
+def serve() -> None:
+    """Wait for a connection that never comes."""
+    server = socket.create_server(("127.0.0.1", 0))
+    _say(os.getpid())
+    server.accept()
 
 
 def not_dumpable() -> None:
