@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,17 +34,19 @@ def _ordinary_user() -> Iterator[User]:
     world's temporary directory must be as they were.
     """
     before = _children()
-    in_tmp = _ours_in_tmp()
     with tempfile.TemporaryDirectory(prefix="umt-", ignore_cleanup_errors=True) as name:
         ordinary = User(Path(name), Path(name, "run"))
         ordinary.runtime.mkdir(0o700)
         for path in (ordinary.folder, ordinary.runtime):
             ordinary.own(path)
+        uid = ordinary.folder.stat().st_uid
+        in_tmp = _ours_in_tmp(uid)
         yield ordinary
         _check_processes(before)
         left = sorted(path.name for path in ordinary.runtime.rglob("*"))
         assert left in ([], ["umview"]), f"left in the runtime directory: {left}"
-    assert _ours_in_tmp() <= in_tmp, f"left in /tmp: {_ours_in_tmp() - in_tmp}"
+        left = sorted(_ours_in_tmp(uid) - in_tmp)
+        assert not left, f"left in /tmp/umview-{uid}: {left}"
 
 
 @pytest.fixture
@@ -102,15 +103,6 @@ def _check_processes(before: set[psutil.Process]) -> None:
     assert not said, f"processes left: {said}"
 
 
-def _ours_in_tmp() -> set[str]:
-    """Return umview's files in the world's temporary directory.
-
-    Only those of the user who runs the tests count: others may run views of theirs.
-    """
-    names = set()
-    for path in Path("/tmp").glob("umview*"):
-        try:
-            names.add(path.name if path.stat().st_uid == os.geteuid() else "")
-        except FileNotFoundError:
-            continue
-    return names - {""}
+def _ours_in_tmp(uid: int) -> set[str]:
+    """Return what the user's views have where XDG_RUNTIME_DIR is missing."""
+    return {path.name for path in Path(f"/tmp/umview-{uid}").glob("*")}

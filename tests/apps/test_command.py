@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -313,3 +314,28 @@ def test_nothing_stays_in_tmp_where_no_runtime_directory_is(user: User) -> None:
     got = user.run([*view, "ls", "-d", folder], "native", XDG_RUNTIME_DIR="")
     assert got.stdout == f"{folder}\n", got
     assert not os.path.exists(folder)
+
+
+@pytest.mark.view
+@pytest.mark.parametrize("victim", ["front", "supervisor", "both"])
+def test_sigkill_at_any_point_leaves_nothing(user: User, victim: str) -> None:
+    """Kill umview's processes at moments spread over its start and a little after."""
+    for moment_ms in range(0, 200, 20):
+        with user.popen(["sleep", "60"], "view", stderr=subprocess.DEVNULL) as front:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                front.wait(moment_ms / 1000)
+            one = psutil.Process(front.pid)
+            below = one.children(recursive=True)
+            victims = {"front": [one], "supervisor": below[:1]}
+            for process in victims.get(victim, [one, *below[:1]]):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            if below or victim != "supervisor":
+                front.wait(10)
+        # The command may live on, without a network: it has lost its parents to us.
+        for process in psutil.Process().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "sleep":
+                    process.kill()
+    # What the killed ones could not remove goes with the next view.
+    assert user.run(["true"], "view").returncode == 0
