@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.apps.lab import PLACES, UMVIEW, Place, User, Where, open_place, place_params
+from tests.apps.lab import PLACES, Place, User, Where, open_place, place_params
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LEAVE_TIME = 5.0
@@ -61,14 +61,6 @@ def module_user(_reaper: None) -> Iterator[User]:
     """Give all tests of a module one ordinary user."""
     with _ordinary_user() as ordinary:
         yield ordinary
-
-
-@pytest.fixture
-def umview() -> Path:
-    """Return the umview program under test."""
-    if not UMVIEW.exists():
-        pytest.fail(f"{UMVIEW} is missing: make build")
-    return UMVIEW
 
 
 @pytest.fixture(params=["native", pytest.param("view", marks=pytest.mark.view)])
