@@ -6,18 +6,20 @@
  * at the moment when the connection stands:
  *  - local: straight to the listener's surrogate. Nothing is pumped.
  *  - relay: to us; our end and a host socket go to the pump.
- * Until then a blocking caller is parked and its surrogate untouched: a
- * refused connect leaves it fresh, as TCP does. A non-blocking caller must see
- * a socket that is connecting, a state that unix sockets lack. It is made so:
- * the surrogate is connected to us and its send buffer filled with junk, so
- * that poll says nothing and read and write EAGAIN. On success the junk is
- * taken out, and the program sees EPOLLOUT. On failure our end is closed with
- * the junk unread, and the program sees IN|OUT|ERR|HUP|RDHUP: bit for bit what
- * a refused TCP socket shows (SO_ERROR is ours). Such a surrogate is used up:
- * the next connect replaces it, the only place where a descriptor is replaced.
+ * A connect that cannot be answered at once needs a socket that is connecting,
+ * a state that unix sockets lack. It is made: the surrogate is connected to us
+ * and its send buffer filled with junk, so that poll says nothing and read and
+ * write EAGAIN. On success the junk is taken out, and the program sees
+ * EPOLLOUT. On failure our end is closed with the junk unread, and the program
+ * sees IN|OUT|ERR|HUP|RDHUP: bit for bit what a refused TCP socket shows
+ * (SO_ERROR is ours). Such a surrogate is used up: a blocking caller gets a
+ * fresh one with its error, a non-blocking one with its next connect. It is
+ * the only place where a descriptor is replaced. (A blocking caller could keep
+ * its surrogate untouched until the answer; but one that a signal sends away
+ * looks with poll whether it is connected, and a fresh socket says so.)
  *
- * A full backlog makes the caller wait in the same two ways (a SYN that is
- * not answered); a non-blocking one can no longer be joined, so it is pumped.
+ * A full backlog makes the caller wait in the same way (a SYN that is not
+ * answered); it can no longer be joined, so it is pumped.
  *
  * Rejected: ADDFD with SETFD for every connect. It loses epoll registrations,
  * dup()s and forked copies of the descriptor.
@@ -99,6 +101,36 @@ static um_verdict refuse(struct um_call *call, int error)
     return -EINPROGRESS;
 }
 
+/* Give a used-up surrogate's descriptor a fresh one. Return: 0 or errno. */
+static int replace_surrogate(struct um_call *call)
+{
+    struct um_switchboard *sb = call->sb;
+    struct um_sock *old = call->sock;
+    int flags = fcntl(call->fd, F_GETFL);
+    int fd = um_stream_open(flags & O_NONBLOCK ? SOCK_NONBLOCK : 0);
+    if (fd < 0)
+        return fd;
+    struct um_sock *sock = um_sock_create(sb, old->stack, fd, old->domain,
+                                          SOCK_STREAM, old->protocol);
+    int rc = sock ? um_replace_fd(call, fd, (int)call->args[0]) : -ENOMEM;
+    if (rc < 0) {
+        if (sock)
+            um_sock_destroy(sb, sock);
+        close(fd);
+        return rc;
+    }
+    sock->options = old->options;
+    old->options = NULL;
+    um_options_to_surrogate(sock, fd);
+    sock->v6only = old->v6only;
+    sock->reuseaddr = old->reuseaddr;
+    sock->reuseport = old->reuseport;
+    close(call->fd);
+    call->fd = fd;
+    call->sock = sock;
+    return 0;
+}
+
 /* ---- dials ---- */
 
 static void undo_result(struct um_call *call)
@@ -121,6 +153,11 @@ static um_verdict connect_result(struct um_call *call)
     }
     int error = sock->error ? sock->error : ECONNABORTED;
     sock->error = 0;
+    sock->unread_result = false;
+    int rc = replace_surrogate(call);
+    if (rc < 0) /* the next connect tries again */
+        um_log(call->sb, UM_LOG_DEBUG, "no fresh socket after a refusal: %s",
+               strerror(-rc));
     return -error;
 }
 
@@ -167,15 +204,8 @@ void um_dial_fail(struct um_dial *dial, int error)
     struct um_sock *sock = dial->sock;
     struct um_switchboard *sb = dial->sb;
     if (sock && error) {
-        if (dial->end >= 0) {
-            used_up(sock, dial->program, dial->end, dial->junk, error);
-            dial->end = -1;
-        } else {
-            sock->state = UM_FRESH;
-            sock->error = error;
-            if (!sock->addr_bound)
-                um_port_release(sock);
-        }
+        used_up(sock, dial->program, dial->end, dial->junk, error);
+        dial->end = -1;
         um_wake(sb, sock, true);
     } else if (!sock && dial->host >= 0) {
         struct linger reset = {1, 0};
@@ -184,36 +214,22 @@ void um_dial_fail(struct um_dial *dial, int error)
     free_dial(dial);
 }
 
-/* The connection stands. In place, or what was made so long ago. */
+/* The connection stands. */
 static void established(struct um_dial *dial)
 {
     struct um_sock *sock = dial->sock;
     sock->state = UM_CONNECTED;
     sock->unread_result = true;
-    if (dial->end >= 0)
-        unstuff(dial->program, dial->end, dial->junk);
+    unstuff(dial->program, dial->end, dial->junk);
     um_wake(dial->sb, sock, true);
 }
 
 static void host_connected(struct um_dial *dial)
 {
-    struct um_switchboard *sb = dial->sb;
-    struct um_sock *sock = dial->sock;
-    if (dial->end < 0) {
-        int end = um_attach(sb, dial->program);
-        if (end < 0) {
-            um_dial_fail(dial, -end);
-            return;
-        }
-        um_kick_writers(dial->program);
-        established(dial);
-        dial->end = end;
-    } else {
-        established(dial);
-    }
-    um_watch_remove(sb, &dial->watch);
+    established(dial);
+    um_watch_remove(dial->sb, &dial->watch);
     dial->watch.fn = NULL;
-    um_relay_start(sb, dial->end, dial->host, sock, dial->tid,
+    um_relay_start(dial->sb, dial->end, dial->host, dial->sock, dial->tid,
                    dial->program_fd);
     dial->end = dial->host = -1;
     free_dial(dial);
@@ -252,8 +268,7 @@ static um_verdict dial_start(struct um_call *call, int host,
     dial->program_fd = (int)call->args[0];
     dial->program = fcntl(call->fd, F_DUPFD_CLOEXEC, 0);
     int rc = dial->program < 0 ? -errno : 0;
-    bool nonblocking = um_call_nonblocking(call, 0);
-    if (rc == 0 && nonblocking) {
+    if (rc == 0) {
         dial->end = um_attach(call->sb, call->fd);
         if (dial->end < 0)
             rc = dial->end;
@@ -279,7 +294,7 @@ static um_verdict dial_start(struct um_call *call, int host,
     dial->sock = sock;
     sock->dial = dial;
     sock->state = UM_CONNECTING;
-    return nonblocking ? -EINPROGRESS : wait_for_result(call);
+    return um_call_nonblocking(call, 0) ? -EINPROGRESS : wait_for_result(call);
 }
 
 /* ---- dials that wait for room in a backlog ---- */
@@ -288,46 +303,39 @@ static um_verdict dial_start(struct um_call *call, int host,
 static bool enter(struct um_dial *dial)
 {
     struct um_switchboard *sb = dial->sb;
-    bool in_place = dial->sock && dial->end < 0;
-    int fd = in_place ? dial->program : um_stream_open(SOCK_NONBLOCK);
-    if (fd < 0) {
-        um_dial_fail(dial, -fd);
-        return true;
-    }
-    struct um_conn *conn = in_place ? NULL : um_conn_create();
-    int rc = !in_place && !conn
-                 ? -ENOMEM
-                 : um_offer(sb, dial->listener, fd, &dial->local, &dial->peer,
-                            dial->sock ? NULL : conn);
+    struct um_sock *sock = dial->sock;
+    int fd = um_stream_open(SOCK_NONBLOCK);
+    struct um_conn *conn = fd < 0 ? NULL : um_conn_create();
+    int rc = conn ? um_offer(sb, dial->listener, fd, &dial->local, &dial->peer,
+                             sock ? NULL : conn)
+                  : -ENOMEM;
     if (rc < 0) {
         um_conn_destroy(conn);
-        if (!in_place)
+        if (fd >= 0)
             close(fd);
         /* -ECONNREFUSED: the listener is gone, and the dial with it */
         if (rc != -EAGAIN && rc != -ECONNREFUSED)
             um_dial_fail(dial, -rc);
         return rc != -EAGAIN;
     }
-    if (dial->sock) {
-        if (in_place)
-            um_kick_writers(dial->program);
+    if (sock) {
         established(dial);
-    }
-    if (conn) {
-        /* A non-blocking caller's end, or a forwarded host socket. */
-        conn->surrogate.fd = dial->sock ? dial->end : fd;
-        conn->host.fd = dial->sock ? fd : dial->host;
-        conn->sock = dial->sock;
-        if (dial->sock) {
-            conn->holder = &dial->sock->conn;
-            dial->sock->conn = conn;
-            dial->sock->reports_end = true;
-            conn->cookie = dial->sock->cookie;
-        }
+        conn->sock = sock;
+        conn->holder = &sock->conn;
+        conn->cookie = sock->cookie;
         conn->tid = dial->tid;
-        conn->program_fd = dial->sock ? dial->program_fd : -1;
-        dial->end = dial->host = -1;
-        um_pump_add(sb->pump, conn);
+        conn->program_fd = dial->program_fd;
+        sock->conn = conn;
+        sock->reports_end = true;
+    }
+    /* A caller's end and the way to the listener, or the latter and a
+     * forwarded host socket. */
+    conn->surrogate.fd = sock ? dial->end : fd;
+    conn->host.fd = sock ? fd : dial->host;
+    dial->end = dial->host = -1;
+    if (um_pump_add(sb->pump, conn) < 0) {
+        shutdown(conn->surrogate.fd, SHUT_RDWR);
+        shutdown(conn->host.fd, SHUT_RDWR);
     }
     free_dial(dial);
     return true;
@@ -383,36 +391,6 @@ void um_dials_tick(struct um_switchboard *sb)
 }
 
 /* ---- connect ---- */
-
-/* Give a used-up surrogate's descriptor a fresh one. Return: 0 or errno. */
-static int replace_surrogate(struct um_call *call)
-{
-    struct um_switchboard *sb = call->sb;
-    struct um_sock *old = call->sock;
-    int flags = fcntl(call->fd, F_GETFL);
-    int fd = um_stream_open(flags & O_NONBLOCK ? SOCK_NONBLOCK : 0);
-    if (fd < 0)
-        return fd;
-    struct um_sock *sock = um_sock_create(sb, old->stack, fd, old->domain,
-                                          SOCK_STREAM, old->protocol);
-    int rc = sock ? um_replace_fd(call, fd, (int)call->args[0]) : -ENOMEM;
-    if (rc < 0) {
-        if (sock)
-            um_sock_destroy(sb, sock);
-        close(fd);
-        return rc;
-    }
-    sock->options = old->options;
-    old->options = NULL;
-    um_options_to_surrogate(sock, fd);
-    sock->v6only = old->v6only;
-    sock->reuseaddr = old->reuseaddr;
-    sock->reuseport = old->reuseport;
-    close(call->fd);
-    call->fd = fd;
-    call->sock = sock;
-    return 0;
-}
 
 /* Tell the caller that its connection stands. */
 static um_verdict stands(struct um_call *call)

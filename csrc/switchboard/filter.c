@@ -8,9 +8,9 @@
  *     the whole register: every comparison of an int is masked, or
  *     socket(0x100000002, ...) would open a socket of the host.
  * (2) Only x86-64 (or aarch64) calls are answered. x32 and any other
- *     architecture get ENOSYS; an i386 program may do what it likes except
- *     make sockets other than unix ones (socketcall's arguments lie in memory,
- *     so its SYS_SOCKET is refused whole).
+ *     architecture get ENOSYS; an i386 program can make no sockets other than
+ *     unix ones (socketcall's arguments lie in memory, so its SYS_SOCKET is
+ *     refused whole), and bind, connect or address none that it was given.
  * (3) Calls that are always allowed, whatever their arguments, are answered
  *     from the kernel's bitmap and cost nothing: most of them must stay so.
  *
@@ -163,16 +163,24 @@ static scmp_filter_ctx compat_filter(int *rc)
         *rc = -ENOMEM;
         return NULL;
     }
-    /* 359 is socket(2) of i386; by number, because libseccomp would add a
-     * rule for socketcall that it cannot express. */
-    enum { I386_SOCKETCALL_SOCKET = 1 };
+    /* Making a socket, and giving one that came from outside a new peer.
+     * libseccomp adds the rule for socketcall(2) beside each; with a condition
+     * on an argument (socket's family) it cannot, so that one is refused whole
+     * there. */
+    enum { SOCKETCALL_SOCKET = 1 };
+    static const int refused[] = {SCMP_SYS(bind), SCMP_SYS(connect),
+                                  SCMP_SYS(sendto), SCMP_SYS(sendmsg),
+                                  SCMP_SYS(sendmmsg)};
     *rc = seccomp_arch_remove(ctx, SCMP_ARCH_NATIVE);
     if (*rc == 0)
         *rc = seccomp_arch_add(ctx, SCMP_ARCH_X86);
     if (*rc == 0)
         *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT),
                                SCMP_SYS(socketcall), 1,
-                               INT_IS(0, I386_SOCKETCALL_SOCKET));
+                               INT_IS(0, SOCKETCALL_SOCKET));
+    for (size_t i = 0; i < sizeof refused / sizeof(int) && *rc == 0; i++)
+        *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), refused[i],
+                               0);
     if (*rc == 0)
         *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
                                SCMP_SYS(io_uring_setup), 0);

@@ -37,7 +37,7 @@ struct um_dial {
     struct um_name local, peer; /* of the accepting side */
     int64_t deadline_ms;
     int program; /* copy of the program's descriptor, or -1 */
-    int end;     /* our end, if the program's socket is a connecting one */
+    int end;     /* our end of it, or -1 */
     int junk;    /* bytes in our end that keep it from being writable */
     int host;    /* host socket, or -1 */
     pid_t tid;

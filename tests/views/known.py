@@ -48,10 +48,6 @@ KNOWN: dict[tuple[str, str], str] = {
     ("datagrams", "recvmmsg_time_limit"): (
         "the time limit of recvmmsg(2) is looked at while it waits, too"
     ),
-    ("blocking", "interrupted_connect"): (
-        "a blocking connect that a signal has ended goes on, but until it stands "
-        "poll() shows the socket as fresh (OUT|HUP)"
-    ),
     ("blocking", "time_limit_and_signal"): (
         "a stopped call with SO_RCVTIMEO is restarted after a signal with SA_RESTART, "
         "where Linux gives EINTR"

@@ -114,6 +114,13 @@ def test_x32_gives_enosys(user: User, gates: str, number: int) -> None:
         pytest.param(["359", "10", "1", "0"], _AFNOSUPPORT, id="socket-inet6"),
         pytest.param(["359", "16", "3", "0"], _AFNOSUPPORT, id="socket-netlink"),
         pytest.param(["359", "17", "3", "0"], _AFNOSUPPORT, id="socket-packet"),
+        pytest.param(["361", "0", "0", "0"], _AFNOSUPPORT, id="bind"),
+        pytest.param(["362", "0", "0", "0"], _AFNOSUPPORT, id="connect"),
+        pytest.param(["369", "0", "0", "0"], _AFNOSUPPORT, id="sendto"),
+        pytest.param(["370", "0", "0", "0"], _AFNOSUPPORT, id="sendmsg"),
+        pytest.param(["345", "0", "0", "0"], _AFNOSUPPORT, id="sendmmsg"),
+        pytest.param(["102", "3", "=0,0,0"], _AFNOSUPPORT, id="socketcall-connect"),
+        pytest.param(["102", "16", "=0,0,0"], _AFNOSUPPORT, id="socketcall-sendmsg"),
         pytest.param(["425", "8", "0"], _NOSYS, id="io_uring_setup"),
     ],
 )
