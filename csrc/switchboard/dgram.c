@@ -220,6 +220,16 @@ static ssize_t take_bytes(int program_fd, bool peek, void *buf)
     return n < 0 ? -errno : n;
 }
 
+void um_dgram_error_told(struct um_sock *sock, int program_fd)
+{
+    struct um_dgram *dgram = sock->dgram;
+    char nothing;
+    settle(dgram);
+    if (dgram->count && front(dgram)->is_token &&
+        recv(program_fd, &nothing, sizeof nothing, MSG_DONTWAIT) >= 0)
+        pop(dgram);
+}
+
 int um_dgram_take(struct um_sock *sock, int program_fd, bool peek,
                   struct um_arrival *ret, void *buf)
 {

@@ -199,8 +199,8 @@ static scmp_filter_ctx compat_filter(int *rc)
                                SCMP_SYS(socketcall), 1,
                                INT_IS(0, SOCKETCALL_SOCKET));
     for (size_t i = 0; i < sizeof refused / sizeof(int) && *rc == 0; i++)
-        *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), refused[i],
-                               0);
+        *rc =
+            seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), refused[i], 0);
     if (*rc == 0)
         *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
                                SCMP_SYS(io_uring_setup), 0);

@@ -107,6 +107,8 @@ static int get_error(struct um_call *call, uint8_t *ret, size_t asked)
     if (error == 0)
         error = native;
     sock->error = 0;
+    if (sock->dgram && error)
+        um_dgram_error_told(sock, call->fd);
     call->undo = undo_error;
     call->undo_arg = (void *)(intptr_t)error;
     return option_give_int(ret, error);
