@@ -13,11 +13,13 @@
  * (3) Nobody tells that a notification was abandoned. A parked call may be
  *     stale, then: a thread waits in one call only, so its next call displaces
  *     the stale one; and a slow sweep finds those of dead threads.
- * (4) A thread that a signal has woken still counts as waiting until it runs,
- *     and it cannot run while we keep its CPU: the answer is taken and thrown
- *     away. /proc/TID/wchan tells who sleeps; it is asked before an answer
- *     that hands over a connection or data (observed on Linux 6.18: of 3000
- *     datagrams under a 5 kHz timer up to 13 were lost, with this none).
+ * (4) SEND may be taken and still be lost: a thread that a signal has woken is
+ *     on its way out, but counts as waiting until it has the listener's lock.
+ *     /proc/TID/wchan tells who sleeps; it is asked before an answer that
+ *     hands data or a result over (observed on Linux 6.18: of 3000 datagrams
+ *     under a 5 kHz timer up to 13 were lost, with this none). ADDFD needs
+ *     none of it: the caller itself installs the descriptor, and if it has
+ *     left, ADDFD says ESRCH.
  * (5) A path without an answer would hang the program for ever: a handler
  *     returns a verdict, and only this file turns verdicts into answers.
  *

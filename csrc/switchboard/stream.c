@@ -375,10 +375,9 @@ static um_verdict accept_with(struct um_call *call, int flags)
         free_offer(offer); /* as Linux: a bad address costs the connection */
         return rc;
     }
-    int number = rc < 0 || !um_call_waits(call)
-                     ? -ENOENT
-                     : um_answer_fd(call, offer->fd,
-                                    flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
+    int number = rc < 0 ? rc
+                        : um_answer_fd(call, offer->fd,
+                                       flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
     if (number < 0)
         give_back(call->sb, sock, offer);
     else

@@ -304,8 +304,8 @@ void um_unpark(struct um_parked *parked, um_verdict verdict);
 int um_answer_fd(struct um_call *call, int fd, int cloexec);
 /* Replace descriptor number of the caller by fd; does not answer. */
 int um_replace_fd(struct um_call *call, int fd, int number);
-/* Will the caller get an answer? A signal wakes it, but until it really runs
- * the kernel takes an answer, only to throw it away. So an answer that hands
+/* Will the caller get a value? A signal wakes it, but until it has left the
+ * kernel takes an answer, only to throw it away. So a value that hands
  * something over is given only after this has said yes: it waits until the
  * caller is seen asleep (yes), or its notification is gone (no). */
 bool um_call_waits(struct um_call *call);

@@ -111,10 +111,9 @@ for number, sock in enumerate(socks):
 
 def test_files_are_the_views(module_user: User) -> None:
     options = ("hostname=box", "domain=lab.test", "dns=192.0.2.53", "v4")
-    # grep opens a file that it is named with O_NOCTTY, and would see the host's
+    # grep opens with O_NOCTTY, as a compiler does that is not stopped
     script = (
-        "uname -n; hostname -f; cat /etc/resolv.conf; "
-        "cat /etc/nsswitch.conf | grep hosts"
+        "uname -n; hostname -f; cat /etc/resolv.conf; grep hosts: /etc/nsswitch.conf"
     )
     assert said(module_user, "sh", "-c", script, options=options).splitlines() == [
         "box",
