@@ -418,7 +418,7 @@ static void give_back(struct um_call *call)
     if (!sock || !sock->dgram)
         return;
     size_t starts[SLOTS_MAX], at = 0;
-    int count = call->undo_fd;
+    int count = call->undo_count;
     for (int i = 0; i < count; i++) {
         starts[i] = at;
         at += taken_size(taken_at(call, at));
@@ -435,9 +435,9 @@ static void note_taken(struct um_call *call)
         call->undo = give_back;
         /* Named by its cookie: it may end meanwhile. */
         call->undo_arg = (void *)(uintptr_t)call->sock->cookie;
-        call->undo_fd = 0;
+        call->undo_count = 0;
     }
-    call->undo_fd++;
+    call->undo_count++;
 }
 
 static size_t sender_name(const struct um_sock *sock,
@@ -564,7 +564,7 @@ static um_verdict receive_one(struct um_call *call, const struct receipt *r,
                                     : write_plain(call, taken, flags);
     /* As Linux: what could not be written is lost. */
     if (verdict < 0 && verdict != -ENOENT && !peek)
-        call->undo_fd--;
+        call->undo_count--;
     return verdict;
 }
 

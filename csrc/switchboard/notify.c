@@ -432,7 +432,6 @@ static void answer_one(struct um_switchboard *sb)
         .tid = (pid_t)notif->pid,
         .nr = notif->data.nr,
         .fd = -1,
-        .undo_fd = -1,
     };
     memcpy(call.args, notif->data.args, sizeof call.args);
     if (sb->parked_count)

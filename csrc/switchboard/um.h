@@ -88,7 +88,7 @@ struct um_call {
     /* Called when the call was abandoned before our answer came. */
     void (*undo)(struct um_call *call);
     void *undo_arg;
-    int undo_fd;
+    int undo_count; /* of datagrams taken */
 };
 
 typedef um_verdict um_handler(struct um_call *call);
