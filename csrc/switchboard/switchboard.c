@@ -34,7 +34,7 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1UL
 #endif
 
-enum { BATCH = 64 };
+enum { BATCH = 1024 };
 
 /* ---- watches ---- */
 
@@ -99,8 +99,8 @@ static void *run(void *arg)
             {.fd = sb->ended ? -1 : sb->notify_fd, .events = POLLIN},
             {.fd = sb->epoll_fd, .events = POLLIN}};
         (void)poll(ready, 2, um_parked_timeout_ms(sb));
-        um_notify_ready(sb, ready[0].revents);
-        um_run_wakes(sb);
+        /* First what a send() has queued, then the call that may ask for it:
+         * whoever sends and then looks has seen the first happen first. */
         int n = 0;
         if (ready[1].revents)
             n = epoll_wait(sb->epoll_fd, events, BATCH, 0);
@@ -109,6 +109,8 @@ static void *run(void *arg)
             watch->fn(sb, watch, events[i].events);
             um_run_wakes(sb);
         }
+        um_notify_ready(sb, ready[0].revents);
+        um_run_wakes(sb);
         um_parked_tick(sb);
         um_run_wakes(sb);
         um_streams_reap(sb);
