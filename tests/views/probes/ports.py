@@ -40,14 +40,23 @@ _NAMES = (
 )
 
 
+def _port_of_nobody(kind: int) -> int:
+    """A port that no socket has at any address (port 0 looks at one address only)."""
+    with _bound(socket.AF_INET6, kind, "::", 0) as (sock, _):
+        port: int = sock.getsockname()[1]
+        return port
+
+
 def _two(kind: int, first: tuple[str, ...], second: tuple[str, ...]) -> None:
     """Bind every pair of names to one port, with the options of each."""
     for family, address in _NAMES:
         for other_family, other in _NAMES:
-            with _bound(family, kind, address, 0, *first) as (sock, _):
-                port = sock.getsockname()[1]
-                with _bound(other_family, kind, other, port, *second) as (_, result):
-                    show(address, other, result)
+            port = _port_of_nobody(kind)
+            with (
+                _bound(family, kind, address, port, *first),
+                _bound(other_family, kind, other, port, *second) as (_, result),
+            ):
+                show(address, other, result)
 
 
 def case_stream_plain() -> None:
