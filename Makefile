@@ -12,7 +12,7 @@ C_FORMATTED := $(shell find csrc benchmarks tests examples -name '*.[ch]' 2>/dev
 # What is built is for other users too, whatever the caller's umask.
 PUBLIC := umask 022 &&
 
-.PHONY: build demo test lint format bench clean
+.PHONY: build demo test test-apps lint format bench clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/linked
@@ -45,6 +45,11 @@ demo:
 test:
 	scripts/system-packages test
 	scripts/unprivileged build $(PYTHON) -m pytest -p no:cacheprovider $(ARGS)
+
+# Browsers and other big programs: make test-apps ARGS="-k chromium"
+test-apps:
+	scripts/system-packages test apps
+	scripts/unprivileged build $(PYTHON) -m pytest -p no:cacheprovider tests/heavy $(ARGS)
 
 bench:
 	scripts/system-packages bench
