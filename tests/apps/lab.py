@@ -365,7 +365,8 @@ class Place:
 
     Attributes:
         name: native, inside (one view), outward (client in a view, server on the
-            host) or inward (server in a view, client on the host).
+            host), inward (server in a view, client on the host) or across (each in
+            a view of its own).
         server: The server's site.
         client: The client's site.
         listen: The port that the server binds, TCP or UDP.
@@ -435,8 +436,13 @@ def open_place(user: User, name: str) -> Iterator[Place]:
                 for address in ("", "[::1]:")
                 for kind in ("", "/udp")
             ]
-            host, view = site("host", "native"), site("view", "view", *forwards)
-            yield Place(name, view, host, 80, "127.0.0.1", "::1", host_port)
+            view = site("view", "view", *forwards)
+            if name == "inward":
+                host = site("host", "native")
+                yield Place(name, view, host, 80, "127.0.0.1", "::1", host_port)
+            else:
+                other = site("other", "view", "host")
+                yield Place(name, view, other, 80, "10.0.2.2", "fd00::2", host_port)
 
 
 def free_port() -> int:
