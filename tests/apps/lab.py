@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,36 @@ def require(*programs: str, optional: bool = False) -> None:
             if os.environ.get("CI") == "true" and not optional:
                 pytest.fail(f"{program} is not installed")
             pytest.skip(f"{program} is not installed")
+
+
+@contextlib.contextmanager
+def built_go(source: str, *, cgo: bool) -> Iterator[Path]:
+    """Build a Go program, in a folder that every user can reach.
+
+    Args:
+        source: Its file among the tests' programs.
+        cgo: With C's resolver and loader, or static.
+    """
+    require("go", *(["gcc"] if cgo else []))
+    with tempfile.TemporaryDirectory(prefix="umt-go-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        program = folder / Path(source).stem
+        subprocess.run(
+            ["go", "build", "-o", str(program), str(PROGRAMS / source)],
+            check=True,
+            timeout=300,
+            env=os.environ
+            | {
+                "CGO_ENABLED": str(int(cgo)),
+                "GOCACHE": str(folder / "cache"),
+                "GOPATH": str(folder / "path"),
+                "GOFLAGS": "-mod=mod",
+                "GOPROXY": "off",
+                "HOME": name,
+            },
+        )
+        yield program
 
 
 def in_view(argv: Sequence[str], where: Where, *umnet: str) -> list[str]:
@@ -417,7 +448,7 @@ def open_place(user: User, name: str) -> Iterator[Place]:
     with contextlib.ExitStack() as stack:
 
         def site(label: str, where: Where, *umnet: str) -> Site:
-            opened = Site(user, label, where, *umnet)
+            opened = Site(user, f"{name}-{label}", where, *umnet)
             stack.callback(opened.close)
             return opened
 

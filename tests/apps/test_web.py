@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.apps.lab import PROGRAMS, SYSTEM_PYTHON, Place, free_port, in_places, require
+from tests.apps.lab import (
+    PROGRAMS,
+    SYSTEM_PYTHON,
+    Place,
+    built_go,
+    free_port,
+    in_places,
+    require,
+)
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
 WEB_PY = str(PROGRAMS / "web.py")
@@ -115,34 +121,16 @@ def test_java_serves_java(place: Place, family: int) -> None:
     java = ("java", "-Xshare:auto", str(PROGRAMS / "Web.java"))
     with place.server.serve(*java, "serve", str(place.listen), says="ready"):
         got = place.client.run(
-            *java, "load", place.address(family), str(place.port), timeout=60
+            *java, "load", place.address(family), str(place.port), "50", timeout=60
         )
         assert got.out == "served 50\n"
 
 
-@pytest.fixture(scope="session")
-def go_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Build the static Go program, in a folder that every user can reach."""
-    require("go")
-    with tempfile.TemporaryDirectory(prefix="umt-go-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        cache = tmp_path_factory.mktemp("go")
-        subprocess.run(
-            ["go", "build", "-o", str(folder / "web"), str(PROGRAMS / "web.go")],
-            check=True,
-            timeout=300,
-            env=os.environ
-            | {
-                "CGO_ENABLED": "0",
-                "GOCACHE": str(cache / "cache"),
-                "GOPATH": str(cache / "path"),
-                "GOFLAGS": "-mod=mod",
-                "GOPROXY": "off",
-                "HOME": str(cache),
-            },
-        )
-        yield folder / "web"
+@pytest.fixture(scope="module")
+def go_web() -> Iterator[Path]:
+    """Build the Go program without C."""
+    with built_go("web.go", cgo=False) as program:
+        yield program
 
 
 @FAMILIES
@@ -151,7 +139,7 @@ def test_static_go_program_serves_itself(
 ) -> None:
     with place.server.serve(str(go_web), "serve", str(place.listen), says="ready"):
         got = place.client.run(
-            str(go_web), "load", place.address(family), str(place.port)
+            str(go_web), "load", place.address(family), str(place.port), "100"
         )
         assert got.out == "served 100\n"
 

@@ -1,4 +1,7 @@
-// An HTTP server, and clients of it: web serve PORT | web load HOST PORT.
+// web serve PORT | load HOST PORT CLIENTS | crowd HOST PORT CLIENTS
+//
+// An HTTP server, and clients of it; those of a crowd are all there at once, for a
+// request of /together/N is answered when N of them wait for it.
 package main
 
 import (
@@ -7,14 +10,36 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
-	body    = "hello from go\n"
-	clients = 100
+	body  = "hello from go\n"
+	limit = 60 * time.Second
 )
+
+// A gate lets those who wait at it through when there are enough.
+type gate struct {
+	sync.Mutex
+	waiting []chan struct{}
+}
+
+func (g *gate) pass(count int) {
+	mine := make(chan struct{})
+	g.Lock()
+	g.waiting = append(g.waiting, mine)
+	if len(g.waiting) >= count {
+		for _, one := range g.waiting {
+			close(one)
+		}
+		g.waiting = nil
+	}
+	g.Unlock()
+	<-mine
+}
 
 func serve(port string) error {
 	listener, err := net.Listen("tcp", ":"+port)
@@ -22,14 +47,20 @@ func serve(port string) error {
 		return err
 	}
 	fmt.Println("ready")
+	var together gate
 	return http.Serve(listener, http.HandlerFunc(
-		func(w http.ResponseWriter, _ *http.Request) {
+		func(w http.ResponseWriter, r *http.Request) {
+			var count int
+			if n, _ := fmt.Sscanf(r.URL.Path, "/together/%d", &count); n == 1 {
+				together.pass(count)
+			}
 			_, _ = io.WriteString(w, body)
 		}))
 }
 
 func ask(url string) error {
-	response, err := http.Get(url)
+	client := http.Client{Timeout: limit}
+	response, err := client.Get(url)
 	if err != nil {
 		return err
 	}
@@ -41,8 +72,8 @@ func ask(url string) error {
 	return err
 }
 
-func load(host, port string) error {
-	url := "http://" + net.JoinHostPort(host, port) + "/"
+func load(host, port, path string, clients int) {
+	url := "http://" + net.JoinHostPort(host, port) + path
 	var group sync.WaitGroup
 	var served int32
 	for i := 0; i < clients; i++ {
@@ -58,18 +89,17 @@ func load(host, port string) error {
 	}
 	group.Wait()
 	fmt.Println("served", served)
-	return nil
 }
 
 func main() {
-	var err error
 	if os.Args[1] == "serve" {
-		err = serve(os.Args[2])
-	} else {
-		err = load(os.Args[2], os.Args[3])
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintln(os.Stderr, serve(os.Args[2]))
 		os.Exit(1)
 	}
+	path := "/"
+	if os.Args[1] == "crowd" {
+		path = "/together/" + os.Args[4]
+	}
+	clients, _ := strconv.Atoi(os.Args[4])
+	load(os.Args[2], os.Args[3], path, clients)
 }
