@@ -278,6 +278,8 @@ static um_verdict give_name(struct um_call *call, bool peer)
     } else {
         if (peer && (sock->state != UM_CONNECTED || sock->peer.port == 0))
             return -ENOTCONN;
+        if (peer && sock->type == SOCK_STREAM && um_stream_over(call))
+            return -ENOTCONN;
         len = um_name_format(sock->domain, peer ? &sock->peer : &sock->local,
                              &ss);
     }
@@ -299,20 +301,6 @@ um_verdict um_handle_getpeername(struct um_call *call)
 
 /* ---- shutdown ---- */
 
-/* Stop to listen: who waits in accept or poll is told. */
-static um_verdict shutdown_listener(struct um_call *call, int how)
-{
-    struct um_sock *sock = call->sock;
-    if (how == SHUT_WR)
-        return 0;
-    sock->state = UM_CLOSED;
-    if (sock->bind)
-        sock->bind->listening = false;
-    shutdown(call->fd, SHUT_RDWR);
-    um_wake(call->sb, sock, true);
-    return 0;
-}
-
 um_verdict um_handle_shutdown(struct um_call *call)
 {
     int rc = um_identify(call);
@@ -324,15 +312,8 @@ um_verdict um_handle_shutdown(struct um_call *call)
         return -EINVAL;
     if (sock->domain == AF_NETLINK)
         return -EOPNOTSUPP;
-    if (sock->type != SOCK_STREAM)
-        return um_dgram_shutdown(call, how);
-    if (sock->state == UM_LISTENING)
-        return shutdown_listener(call, how);
-    if (sock->state != UM_CONNECTED)
-        return -ENOTCONN;
-    sock->shut_read |= how != SHUT_WR;
-    sock->shut_write |= how != SHUT_RD;
-    return UM_CONTINUE;
+    return sock->type == SOCK_STREAM ? um_stream_shutdown(call, how)
+                                     : um_dgram_shutdown(call, how);
 }
 
 /* ---- ioctl ---- */
@@ -391,8 +372,11 @@ um_verdict um_handle_ioctl(struct um_call *call)
     if (request == FIONREAD) {
         if (call->sock->type != SOCK_STREAM && call->sock->domain != AF_NETLINK)
             return write_int(call, um_dgram_next_size(call->sock));
-        return UM_CONTINUE;
+        return call->sock->state == UM_CLOSED ? write_int(call, 0)
+                                              : UM_CONTINUE;
     }
+    if (request == SIOCATMARK && call->sock->state == UM_LISTENING)
+        return write_int(call, 0); /* its surrogate's queue has no bytes */
     if (request == TIOCOUTQ)
         return output_queue(call);
     /* 0x8901 to 0x8907: owner, urgent mark, time stamps: the surrogate's. */

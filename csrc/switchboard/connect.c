@@ -28,6 +28,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "stream.h"
@@ -83,22 +84,36 @@ static void used_up(struct um_sock *sock, int program, int end, int junk,
     sock->state = UM_FAILED;
     sock->error = error;
     sock->unread_result = true;
-    um_port_release(sock);
+    if (!sock->port_bound)
+        um_port_release(sock);
 }
 
 /* The connect that is in hand cannot succeed. */
 static um_verdict refuse(struct um_call *call, int error)
 {
     struct um_sock *sock = call->sock;
-    if (!sock->addr_bound)
-        um_port_release(sock);
-    if (!um_call_nonblocking(call, 0))
+    if (!um_call_nonblocking(call, 0)) {
+        um_stream_unname(sock);
         return -error;
+    }
     int end = um_attach(call->sb, call->fd);
     if (end < 0)
         return -error;
     used_up(sock, call->fd, end, 0, error);
     return -EINPROGRESS;
+}
+
+/* Let a fresh socket have the name that bind() gave the old one. */
+static void hand_name_over(struct um_sock *old, struct um_sock *sock)
+{
+    um_stream_unname(old);
+    sock->local = old->local;
+    sock->addr_bound = old->addr_bound;
+    sock->port_bound = old->port_bound;
+    sock->bind = old->bind;
+    if (sock->bind)
+        sock->bind->sock = sock;
+    old->bind = NULL;
 }
 
 /* Give a used-up surrogate's descriptor a fresh one. Return: 0 or errno. */
@@ -125,10 +140,19 @@ static int replace_surrogate(struct um_call *call)
     sock->v6only = old->v6only;
     sock->reuseaddr = old->reuseaddr;
     sock->reuseport = old->reuseport;
+    hand_name_over(old, sock);
+    um_sock_note_inode(sock, fd);
     close(call->fd);
     call->fd = fd;
     call->sock = sock;
     return 0;
+}
+
+int um_stream_renew(struct um_call *call)
+{
+    enum um_state state = call->sock->state;
+    return state == UM_FAILED || state == UM_CLOSED ? replace_surrogate(call)
+                                                    : 0;
 }
 
 /* ---- dials ---- */
@@ -139,18 +163,10 @@ static void undo_result(struct um_call *call)
     sock->unread_result = true;
 }
 
-static um_verdict connect_result(struct um_call *call)
+/* Tell that the connect failed; the next one begins anew. */
+static um_verdict failure(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
-    if (sock->state == UM_CONNECTING) /* its time (SO_SNDTIMEO) is over */
-        return um_call_expired(call) ? -EINPROGRESS
-                                     : um_park(call, connect_result, sock);
-    if (sock->state == UM_CONNECTED) {
-        sock->unread_result = false;
-        call->undo = undo_result;
-        call->undo_arg = sock;
-        return 0;
-    }
     int error = sock->error ? sock->error : ECONNABORTED;
     sock->error = 0;
     sock->unread_result = false;
@@ -159,6 +175,23 @@ static um_verdict connect_result(struct um_call *call)
         um_log(call->sb, UM_LOG_DEBUG, "no fresh socket after a refusal: %s",
                strerror(-rc));
     return -error;
+}
+
+static um_verdict connect_result(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    if (sock->state == UM_CONNECTING) /* its time (SO_SNDTIMEO) is over */
+        return um_call_expired(call) ? -EINPROGRESS
+                                     : um_park(call, connect_result, sock);
+    if (call->nr != __NR_connect) /* a send that connected first */
+        return um_handler_of(call->nr)(call);
+    if (sock->state == UM_CONNECTED) {
+        sock->unread_result = false;
+        call->undo = undo_result;
+        call->undo_arg = sock;
+        return 0;
+    }
+    return failure(call);
 }
 
 static um_verdict wait_for_result(struct um_call *call)
@@ -433,8 +466,7 @@ static um_verdict connect_relayed(struct um_call *call,
     if (host == -ECONNREFUSED || host == -ECONNRESET || host == -ETIMEDOUT)
         return refuse(call, -host);
     if (host < 0) {
-        if (!sock->addr_bound)
-            um_port_release(sock);
+        um_stream_unname(sock);
         return host;
     }
     if (!done)
@@ -455,7 +487,6 @@ static um_verdict connect_state(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
     bool first = sock->unread_result;
-    int error = sock->error;
     switch (sock->state) {
     case UM_FRESH:
         return 1;
@@ -467,11 +498,8 @@ static um_verdict connect_state(struct um_call *call)
             return -EALREADY;
         return wait_for_result(call);
     case UM_FAILED:
-        if (first) {
-            sock->unread_result = false;
-            sock->error = 0;
-            return error ? -error : -ECONNABORTED;
-        }
+        if (first)
+            return failure(call);
         break;
     case UM_LISTENING:
         return -EISCONN;
@@ -522,10 +550,15 @@ um_verdict um_stream_disconnect(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
     if (sock->state == UM_FRESH) {
-        um_port_release(sock);
-        sock->addr_bound = false;
+        um_stream_unname(sock);
         return 0;
     }
+    bool reset = sock->state == UM_CONNECTING ||
+                 (sock->state == UM_CONNECTED && !um_stream_over(call));
     int rc = replace_surrogate(call);
-    return rc < 0 ? rc : 0;
+    if (rc < 0)
+        return rc;
+    if (reset)
+        call->sock->error = ECONNRESET;
+    return 0;
 }

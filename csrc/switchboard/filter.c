@@ -101,6 +101,11 @@ static int add_argument_rules(scmp_filter_ctx ctx)
     if (rc == 0)
         rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(recvfrom), 1,
                               SCMP_CMP(4, SCMP_CMP_NE, 0));
+    /* It connects. */
+    if (rc == 0)
+        rc = seccomp_rule_add(
+            ctx, SCMP_ACT_NOTIFY, SCMP_SYS(sendto), 1,
+            SCMP_CMP(3, SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN));
     static const unsigned int receive_flags[] = {MSG_TRUNC, MSG_ERRQUEUE};
     for (size_t i = 0; i < 2 && rc == 0; i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(recvfrom), 1,

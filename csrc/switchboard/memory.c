@@ -78,8 +78,9 @@ static int read_iovec(struct um_call *call, uint64_t iov, size_t count,
     return um_read(call, iov, vector, count * sizeof *vector);
 }
 
-ssize_t um_read_vector(struct um_call *call, uint64_t iov, size_t count,
-                       void *ret, size_t max)
+/* Gather what the vector names: all of it, or -EMSGSIZE; or as much as fits. */
+static ssize_t gather(struct um_call *call, uint64_t iov, size_t count,
+                      void *ret, size_t max, bool all)
 {
     struct iovec vector[VECTOR_MAX];
     int rc = read_iovec(call, iov, count, vector);
@@ -87,8 +88,11 @@ ssize_t um_read_vector(struct um_call *call, uint64_t iov, size_t count,
         return rc;
     size_t len = 0;
     for (size_t i = 0; i < count; i++) {
-        if (vector[i].iov_len > max - len)
-            return -EMSGSIZE;
+        if (vector[i].iov_len > max - len) {
+            if (all)
+                return -EMSGSIZE;
+            vector[i].iov_len = max - len;
+        }
         len += vector[i].iov_len;
     }
     if (len == 0)
@@ -98,6 +102,18 @@ ssize_t um_read_vector(struct um_call *call, uint64_t iov, size_t count,
     if (!um_call_valid(call))
         return -ENOENT;
     return n == (ssize_t)len ? n : -EFAULT;
+}
+
+ssize_t um_read_vector(struct um_call *call, uint64_t iov, size_t count,
+                       void *ret, size_t max)
+{
+    return gather(call, iov, count, ret, max, true);
+}
+
+ssize_t um_read_vector_some(struct um_call *call, uint64_t iov, size_t count,
+                            void *ret, size_t max)
+{
+    return gather(call, iov, count, ret, max, false);
 }
 
 int um_write_pieces(struct um_call *call, const struct um_piece *pieces,

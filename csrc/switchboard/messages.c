@@ -27,29 +27,7 @@
 #include <unistd.h>
 
 #include "dgram.h"
-
-/* struct msghdr as it lies in a program. */
-struct message {
-    uint64_t name;
-    int32_t name_len;
-    uint32_t pad1;
-    uint64_t iov;
-    uint64_t iov_count;
-    uint64_t control;
-    uint64_t control_len;
-    uint32_t flags;
-    uint32_t pad2;
-};
-
-/* struct mmsghdr. */
-struct message_slot {
-    struct message message;
-    uint32_t len;
-    uint32_t pad;
-};
-
-_Static_assert(sizeof(struct message) == 56, "struct msghdr");
-_Static_assert(sizeof(struct message_slot) == 64, "struct mmsghdr");
+#include "messages.h"
 
 enum {
     SLOTS_MAX = 1024, /* UIO_MAXIOV */
@@ -65,14 +43,15 @@ struct taken {
 enum { TAKEN_ROOM = sizeof(struct taken) + UM_DGRAM_MAX };
 _Static_assert(UM_SCRATCH >= 2 * sizeof(struct taken) + UM_DGRAM_MAX, "room");
 
+um_verdict um_broken_pipe(struct um_call *call, int flags)
+{
+    call->broken_pipe = !(flags & MSG_NOSIGNAL);
+    return -EPIPE;
+}
+
 static bool is_stream(const struct um_sock *sock)
 {
     return sock->type == SOCK_STREAM;
-}
-
-static bool is_unconnected(const struct um_sock *sock)
-{
-    return sock->state == UM_FRESH || sock->state == UM_LISTENING;
 }
 
 /* ---- what is not ours ---- */
@@ -98,120 +77,6 @@ static um_verdict send_foreign(struct um_call *call, int flags, bool named)
 static int identify_receiver(struct um_call *call)
 {
     return um_identify(call) == 1;
-}
-
-/* ---- streams ---- */
-
-/* Linux signals the thread that writes to what is closed. */
-static um_verdict broken_pipe(struct um_call *call, int flags)
-{
-    call->broken_pipe = !(flags & MSG_NOSIGNAL);
-    return -EPIPE;
-}
-
-/* What a send on a stream can be told without doing it. Return: 0: do it. */
-static um_verdict check_stream_send(struct um_call *call, int flags)
-{
-    switch (call->sock->state) {
-    case UM_FRESH:
-        if (flags & MSG_FASTOPEN)
-            return -EOPNOTSUPP;
-        return broken_pipe(call, flags);
-    case UM_LISTENING:
-    case UM_CLOSED:
-        return broken_pipe(call, flags);
-    case UM_CONNECTING:
-    case UM_CONNECTED:
-    case UM_FAILED:
-        break;
-    }
-    return flags & MSG_FASTOPEN ? -EISCONN : 0;
-}
-
-/* Send len bytes in sb->scratch. Less than all is sent if the surrogate has no
- * room for more; if it has none, the call waits and handler reads them anew. */
-static um_verdict stream_send(struct um_call *call, um_handler *handler,
-                              size_t len, int flags)
-{
-    ssize_t n = send(call->fd, call->sb->scratch, len,
-                     flags | MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n >= 0)
-        return n;
-    if (errno == EPIPE)
-        return broken_pipe(call, flags);
-    if (errno != EAGAIN || um_call_nonblocking(call, flags))
-        return -errno;
-    um_call_deadline(call, call->sock, SO_SNDTIMEO);
-    return um_park_until(call, handler, EPOLLOUT);
-}
-
-/* A connected stream takes the data and ignores the address. */
-static um_verdict stream_sendto(struct um_call *call)
-{
-    int flags = (int)call->args[3];
-    size_t len = call->args[2] < UM_SCRATCH ? call->args[2] : UM_SCRATCH;
-    um_verdict verdict = check_stream_send(call, flags);
-    if (verdict != 0)
-        return verdict;
-    int rc = um_read(call, call->args[1], call->sb->scratch, len);
-    return rc < 0 ? rc : stream_send(call, um_handle_sendto, len, flags);
-}
-
-/* TCP ignores control data as well; a unix socket would pass descriptors. */
-static um_verdict stream_sendmsg(struct um_call *call, const struct message *m,
-                                 int flags)
-{
-    if (!m->name && !m->control_len)
-        return UM_CONTINUE;
-    ssize_t len = um_read_vector(call, m->iov, m->iov_count, call->sb->scratch,
-                                 UM_SCRATCH);
-    if (len < 0)
-        return len;
-    return stream_send(call, um_handle_sendmsg, (size_t)len, flags);
-}
-
-/* Does the kernel give the peer's surrogate a name? It would come out as the
- * sender's address, where TCP gives none. */
-static bool peer_has_name(int fd)
-{
-    struct sockaddr_storage ss;
-    socklen_t len = sizeof ss;
-    return getpeername(fd, (struct sockaddr *)&ss, &len) == 0 &&
-           len > sizeof(sa_family_t);
-}
-
-/* MSG_TRUNC throws data away, and a surrogate would not; else an address is
- * wanted. Bytes that were taken cannot go back, so the kernel does what it
- * can do right. */
-static um_verdict stream_recvfrom(struct um_call *call)
-{
-    struct um_switchboard *sb = call->sb;
-    int flags = (int)call->args[3];
-    size_t len = call->args[2] < UM_SCRATCH ? call->args[2] : UM_SCRATCH;
-    bool discard = flags & MSG_TRUNC;
-    if (is_unconnected(call->sock))
-        return -ENOTCONN;
-    if (!discard && !peer_has_name(call->fd))
-        return UM_CONTINUE;
-    int how = (flags & (MSG_PEEK | MSG_OOB)) | MSG_DONTWAIT;
-    /* Looked at first, and taken only when it has been written. */
-    ssize_t n =
-        recv(call->fd, sb->scratch, len, discard ? how : how | MSG_PEEK);
-    if (n < 0) {
-        if (errno != EAGAIN || um_call_nonblocking(call, flags))
-            return -errno;
-        um_call_deadline(call, call->sock, SO_RCVTIMEO);
-        return um_park_until(call, um_handle_recvfrom, EPOLLIN | EPOLLRDHUP);
-    }
-    int rc =
-        discard ? 0 : um_write(call, call->args[1], sb->scratch, (size_t)n);
-    if (rc == 0 && call->args[4])
-        rc = um_write_name(call, call->args[4], call->args[5], NULL, 0);
-    if (rc < 0)
-        return rc;
-    if (!discard && !(flags & MSG_PEEK) && n > 0)
-        n = recv(call->fd, sb->scratch, (size_t)n, how);
-    return n < 0 ? -errno : n;
 }
 
 /* ---- sending datagrams ---- */
@@ -276,7 +141,7 @@ static um_verdict send_datagram(struct um_call *call, const struct message *m,
     }
     ssize_t n =
         um_dgram_send(sb, sock, named ? &dest : NULL, &how, sb->scratch, len);
-    return n == -EPIPE ? broken_pipe(call, flags) : n;
+    return n == -EPIPE ? um_broken_pipe(call, flags) : n;
 }
 
 static um_verdict send_netlink(struct um_call *call, const struct message *m,
@@ -326,7 +191,7 @@ um_verdict um_handle_sendto(struct um_call *call)
     if (rc == 0)
         return send_foreign(call, flags, call->args[4] != 0);
     if (is_stream(call->sock))
-        return stream_sendto(call);
+        return um_stream_sendto(call);
     if (call->args[2] > UM_SCRATCH)
         return -EMSGSIZE;
     um_dgram_drain(call->sb, call->sock);
@@ -343,7 +208,7 @@ static um_verdict begin_send(struct um_call *call, int flags)
         return rc;
     if (rc == 0)
         return send_foreign(call, flags, true);
-    return is_stream(call->sock) ? check_stream_send(call, flags) : 0;
+    return 0;
 }
 
 um_verdict um_handle_sendmsg(struct um_call *call)
@@ -353,11 +218,10 @@ um_verdict um_handle_sendmsg(struct um_call *call)
     um_verdict verdict = begin_send(call, flags);
     if (verdict != 0)
         return verdict;
+    if (is_stream(call->sock))
+        return um_stream_sendmsg(call);
     int rc = um_read(call, call->args[1], &m, sizeof m);
-    if (rc < 0)
-        return rc;
-    return is_stream(call->sock) ? stream_sendmsg(call, &m, flags)
-                                 : send_message(call, &m, flags);
+    return rc < 0 ? rc : send_message(call, &m, flags);
 }
 
 um_verdict um_handle_sendmmsg(struct um_call *call)
@@ -368,7 +232,7 @@ um_verdict um_handle_sendmmsg(struct um_call *call)
     if (verdict != 0)
         return verdict;
     if (is_stream(call->sock))
-        return UM_CONTINUE;
+        return um_stream_sendmmsg(call);
     if (count > SLOTS_MAX)
         count = SLOTS_MAX;
     /* One netlink request at a time: its answer is waited for. */
@@ -585,23 +449,11 @@ um_verdict um_handle_recvfrom(struct um_call *call)
     if (!identify_receiver(call))
         return UM_CONTINUE;
     if (is_stream(call->sock))
-        return flags & MSG_ERRQUEUE ? -EAGAIN : stream_recvfrom(call);
+        return um_stream_recvfrom(call);
     um_verdict verdict = receive_one(call, &r, flags);
     if (verdict == -EAGAIN)
         return wait_for_datagram(call, um_handle_recvfrom, flags);
     return verdict;
-}
-
-/* Whose is it? Return: 0: a datagram socket of ours. */
-static um_verdict begin_receive(struct um_call *call, int flags)
-{
-    if (!identify_receiver(call))
-        return UM_CONTINUE;
-    if (!is_stream(call->sock))
-        return 0;
-    if (flags & MSG_ERRQUEUE)
-        return -EAGAIN;
-    return is_unconnected(call->sock) ? -ENOTCONN : UM_CONTINUE;
 }
 
 static um_verdict receive_message(struct um_call *call, uint64_t address,
@@ -620,10 +472,11 @@ static um_verdict receive_message(struct um_call *call, uint64_t address,
 um_verdict um_handle_recvmsg(struct um_call *call)
 {
     int flags = (int)call->args[2];
-    um_verdict verdict = begin_receive(call, flags);
-    if (verdict != 0)
-        return verdict;
-    verdict = receive_message(call, call->args[1], 0, flags);
+    if (!identify_receiver(call))
+        return UM_CONTINUE;
+    if (is_stream(call->sock))
+        return um_stream_recvmsg(call);
+    um_verdict verdict = receive_message(call, call->args[1], 0, flags);
     if (verdict == -EAGAIN)
         return wait_for_datagram(call, um_handle_recvmsg, flags);
     return verdict;
@@ -677,9 +530,10 @@ um_verdict um_handle_recvmmsg(struct um_call *call)
 {
     int flags = (int)call->args[3];
     uint32_t count = (uint32_t)call->args[2];
-    um_verdict verdict = begin_receive(call, flags);
-    if (verdict != 0)
-        return verdict;
+    if (!identify_receiver(call))
+        return UM_CONTINUE;
+    if (is_stream(call->sock))
+        return um_stream_recvmmsg(call);
     int rc = read_timeout(call);
     if (rc < 0)
         return rc;

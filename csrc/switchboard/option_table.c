@@ -106,6 +106,8 @@ static int get_error(struct um_call *call, uint8_t *ret, size_t asked)
         getsockopt(call->fd, SOL_SOCKET, SO_ERROR, &native, &len);
     if (error == 0)
         error = native;
+    if (native != 0 && sock->state == UM_CONNECTED)
+        sock->over = true;
     sock->error = 0;
     if (sock->dgram && error)
         um_dgram_error_told(sock, call->fd);
@@ -121,7 +123,7 @@ static int get_peername(struct um_call *call, uint8_t *ret, size_t asked)
 
     if (call->sock->domain == AF_NETLINK)
         len = um_netlink_name(call->sock, true, &ss);
-    else if (call->sock->state == UM_CONNECTED)
+    else if (call->sock->state == UM_CONNECTED && !um_stream_over(call))
         len = um_name_format(call->sock->domain, &call->sock->peer, &ss);
     else
         return -ENOTCONN;
@@ -208,10 +210,10 @@ static uint8_t tcp_state(struct um_call *call)
         return TCP_SYN_SENT;
     if (call->sock->state != UM_CONNECTED)
         return TCP_CLOSE;
-    poll(&poll_fd, 1, 0);
-    peer_ended = (poll_fd.revents & POLLRDHUP) != 0;
-    if ((poll_fd.revents & POLLERR) || (peer_ended && call->sock->shut_write))
+    if (um_stream_over(call))
         return TCP_CLOSE;
+    poll(&poll_fd, 1, 0);
+    peer_ended = !call->sock->shut_read && (poll_fd.revents & POLLRDHUP) != 0;
     if (call->sock->shut_write)
         return TCP_FIN_WAIT2;
     return peer_ended ? TCP_CLOSE_WAIT : TCP_ESTABLISHED;

@@ -102,27 +102,43 @@ void um_kick_writers(int fd)
 static void undo_bind(struct um_call *call)
 {
     struct um_sock *sock = call->undo_arg;
-    um_port_release(sock);
-    sock->addr_bound = false;
-    memcpy(sock->local.addr, sock->domain == AF_INET ? um_any4 : um_any6, 16);
+    sock->addr_bound = sock->port_bound = false;
+    um_stream_unname(sock);
     sock->local.port = 0;
+}
+
+void um_stream_unname(struct um_sock *sock)
+{
+    if (!sock->port_bound)
+        um_port_release(sock);
+    if (!sock->addr_bound)
+        memcpy(sock->local.addr, sock->domain == AF_INET ? um_any4 : um_any6,
+               16);
 }
 
 um_verdict um_stream_bind(struct um_call *call, const struct um_name *name)
 {
+    int rc = um_stream_renew(call);
+    if (rc < 0)
+        return rc;
     struct um_sock *sock = call->sock;
-    if (sock->state != UM_FRESH || sock->bind || sock->addr_bound)
+    if (um_stream_over(call)) /* as Linux: its port is free again */
+        um_stream_unname(sock);
+    else if (sock->state != UM_FRESH)
+        return -EINVAL;
+    if (sock->bind)
         return -EINVAL;
     if (!um_addr_is_any(name->addr) && !um_stack_owns(sock->stack, name->addr))
         return -EADDRNOTAVAIL;
     bool later = name->port == 0 && !um_addr_is_any(name->addr) &&
                  um_option_int(sock, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
-    int rc = later ? 0 : um_port_take(sock, name);
+    rc = later ? 0 : um_port_take(sock, name);
     if (rc < 0)
         return rc;
     if (later) /* connect chooses the port */
         sock->local = *name;
     sock->addr_bound = !um_addr_is_any(name->addr);
+    sock->port_bound = name->port != 0;
     um_sock_note_inode(sock, call->fd);
     call->undo = undo_bind;
     call->undo_arg = sock;
@@ -165,11 +181,18 @@ um_verdict um_handle_listen(struct um_call *call)
     struct um_sock *sock = call->sock;
     if (sock->type != SOCK_STREAM)
         return -EOPNOTSUPP;
+    if (sock->state == UM_CLOSED) {
+        rc = um_stream_renew(call);
+        if (rc < 0)
+            return rc;
+        sock = call->sock;
+    }
     if (sock->state != UM_FRESH && sock->state != UM_LISTENING)
         return -EINVAL;
     if (sock->state == UM_FRESH) {
         /* Its wildcard address, or a chosen one that still lacks a port. */
         struct um_name any = sock->local;
+        any.port = 0;
         rc = sock->bind ? 0 : um_port_take(sock, &any);
         if (rc == 0)
             rc = um_port_listen(sock);
@@ -326,6 +349,7 @@ static void register_accepted(struct um_call *call, struct um_offer *offer,
                        SOCK_STREAM, listener->protocol);
     if (sock) {
         sock->state = UM_CONNECTED;
+        sock->accepted = true;
         sock->local = offer->local;
         sock->peer = offer->peer;
         sock->v6only = listener->v6only;
@@ -396,6 +420,68 @@ um_verdict um_handle_accept4(struct um_call *call)
     return accept_with(call, (int)call->args[3]);
 }
 
+/* ---- shutdown ---- */
+
+static short poll_now(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0 ? p.revents : 0;
+}
+
+bool um_stream_over(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    if (sock->type != SOCK_STREAM || sock->state != UM_CONNECTED || sock->over)
+        return sock->over;
+    short seen = poll_now(call->fd);
+    /* RDHUP tells of the peer only while the program itself reads. */
+    sock->over = (seen & POLLERR) ||
+                 (sock->shut_write && !sock->shut_read && (seen & POLLRDHUP));
+    return sock->over;
+}
+
+/* Stop to listen: who waits in accept or poll is told. */
+static void shutdown_listener(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    sock->state = UM_CLOSED;
+    if (sock->bind)
+        sock->bind->listening = false;
+    um_stream_unname(sock);
+    shutdown(call->fd, SHUT_RDWR);
+    um_wake(call->sb, sock, true);
+}
+
+um_verdict um_stream_shutdown(struct um_call *call, int how)
+{
+    struct um_sock *sock = call->sock;
+    switch (sock->state) {
+    case UM_LISTENING:
+        if (how != SHUT_WR)
+            shutdown_listener(call);
+        return 0;
+    case UM_CONNECTING:
+        um_dial_fail(sock->dial, ECONNRESET);
+        return 0;
+    case UM_FRESH:
+        /* Linux says ENOTCONN, and shows it in poll all the same. */
+        shutdown(call->fd, how);
+        return -ENOTCONN;
+    case UM_FAILED:
+    case UM_CLOSED:
+        return -ENOTCONN;
+    case UM_CONNECTED:
+        break;
+    }
+    if (um_stream_over(call))
+        return -ENOTCONN;
+    if (how != SHUT_RD && !sock->shut_read && (poll_now(call->fd) & POLLRDHUP))
+        sock->over = true;
+    sock->shut_read |= how != SHUT_WR;
+    sock->shut_write |= how != SHUT_RD;
+    return UM_CONTINUE;
+}
+
 /* ---- the end ---- */
 
 static void free_offers(struct um_list *list)
@@ -442,6 +528,7 @@ void um_streams_reap(struct um_switchboard *sb)
             /* The program may still hold its end (after a reset, or its own
              * shutdown), so the entry is left to the collector. */
             conn->sock->reports_end = false;
+            conn->sock->over = true;
             conn->sock->generation = sb->generation;
         }
         um_conn_destroy(conn);

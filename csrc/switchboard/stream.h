@@ -73,6 +73,12 @@ int um_host_connect(struct um_sock *sock, const struct um_name *name,
                     bool *done);
 /* There is room in the listener's backlog: let the next dial go on. */
 void um_dials_room(struct um_switchboard *sb, struct um_sock *listener);
+/* Forget of a socket's name what bind() did not choose: its connection has
+ * failed or ended. */
+void um_stream_unname(struct um_sock *sock);
+/* Give the descriptor of a used-up surrogate (UM_FAILED, UM_CLOSED) a fresh
+ * one; any other stays. Return: 0 or a negative errno. */
+int um_stream_renew(struct um_call *call);
 /* End a dial with an error (> 0) or, for 0, without a word. */
 void um_dial_fail(struct um_dial *dial, int error);
 /* A forwarded connection waits for room in the listener's backlog. */

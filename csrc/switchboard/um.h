@@ -194,6 +194,9 @@ struct um_sock {
     bool v6only;
     bool reuseaddr, reuseport;
     bool addr_bound; /* the program chose the address, not we */
+    bool port_bound; /* ... the port */
+    bool accepted;   /* stream: came from accept, so its peer has no name */
+    bool over;       /* stream: both sides have ended, or it was reset */
     int error;       /* pending SO_ERROR, > 0 */
     bool shut_read, shut_write;
     bool reports_end; /* its end is reported (by the pump, or by HUP on our
@@ -259,6 +262,9 @@ ssize_t um_peek_string(struct um_call *call, uint64_t address, char *ret,
  * vector names more than max). */
 ssize_t um_read_vector(struct um_call *call, uint64_t iov, size_t count,
                        void *ret, size_t max);
+/* The same, but the first max bytes of a longer vector. */
+ssize_t um_read_vector_some(struct um_call *call, uint64_t iov, size_t count,
+                            void *ret, size_t max);
 /* Write into the caller: last thing before the answer. Checks first that the
  * call still stands. Return: 0, -EFAULT, -ENOENT. */
 int um_write(struct um_call *call, uint64_t address, const void *data,
@@ -438,6 +444,9 @@ void um_stream_destroy(struct um_switchboard *sb, struct um_sock *sock);
 um_verdict um_stream_bind(struct um_call *call, const struct um_name *name);
 um_verdict um_stream_connect(struct um_call *call, const struct um_name *name);
 um_verdict um_stream_disconnect(struct um_call *call);
+um_verdict um_stream_shutdown(struct um_call *call, int how);
+/* Is the connection over, both ways, as far as its surrogate tells? */
+bool um_stream_over(struct um_call *call);
 /* ---- dgram.c: UDP, ping and raw ICMP sockets ---- */
 
 /* The program's end of a fresh surrogate; ours goes into *end. */

@@ -5,7 +5,33 @@ A case that is named here must differ: when it no longer does, its entry has to 
 
 from __future__ import annotations
 
+_UNCONNECTED = (
+    "what is never stopped is a unix socket's: without a connection it says ENOTCONN "
+    "to send() and EINVAL to recv(), where TCP says EPIPE and ENOTCONN"
+)
+_FIRST_SEND = (
+    "what is never stopped is a unix socket's: of a connection that is over, send() "
+    "says EPIPE before the error, and recv() says ECONNRESET whatever the error is"
+)
+
 KNOWN: dict[tuple[str, str], str] = {
+    ("streams_states", "fresh_plain"): _UNCONNECTED,
+    ("streams_states", "bound_plain"): _UNCONNECTED,
+    ("streams_states", "listening_plain"): _UNCONNECTED,
+    ("streams_states", "shut_listener_plain"): _UNCONNECTED,
+    ("streams_states", "disconnected_plain"): _UNCONNECTED,
+    ("streams_states", "refused_untold_plain"): _FIRST_SEND,
+    ("streams_states", "reset_plain"): _FIRST_SEND,
+    ("streams_states", "reset_told"): (
+        "once recv() has told of a reset, a joined connection looks like one whose "
+        "peer has closed: its peer's name and shutdown() are still there"
+    ),
+    ("streams_states", "connecting_plain"): (
+        "to send nothing is done at once by a unix socket, whatever its state"
+    ),
+    ("streams_states", "peer_closed_plain"): (
+        "as streams.masks_after_the_peer_closed: HUP at once, and no more sends"
+    ),
     ("streams", "masks_after_the_peer_closed"): (
         "the peer of a local connection is a unix socket: its close() shows HUP and "
         "forbids to send at once, where TCP waits for an answer to what is sent"
@@ -13,19 +39,12 @@ KNOWN: dict[tuple[str, str], str] = {
     ("streams", "masks_after_shut_rdwr"): (
         "as after close(): unix sockets know no half of SHUT_RDWR"
     ),
-    ("streams", "masks_after_a_refused_connect"): (
-        "a surrogate that a refused non-blocking connect has used up keeps its mask "
-        "until the next connect replaces it"
-    ),
     ("streams", "disconnect"): (
-        "connect(AF_UNSPEC) gives the socket a fresh surrogate; the peer sees an "
-        "orderly end instead of a reset"
-    ),
-    ("streams", "after_both_ends"): (
-        "a connection that both sides have shut down keeps its name until close()"
+        "connect(AF_UNSPEC) gives the socket a fresh surrogate, which cannot show ERR; "
+        "the peer sees an orderly end instead of a reset"
     ),
     ("streams", "shutdown_of_a_listener"): (
-        "a listening unix socket that was shut down cannot listen again"
+        "a listening unix socket that was shut down shows IN, where TCP shows OUT"
     ),
     ("streams", "connect_to_a_group"): (
         "a TCP connect to a multicast or broadcast address finds no host instead of no "
