@@ -43,6 +43,8 @@ enum um_event_kind {
                          be 0 (nobody waits for an answer) */
     UM_EVENT_IOCTL,   /* id, request = the SIOC* number, arg = its pointer,
                          data = the struct ifreq or ifconf that it points to */
+    UM_EVENT_OPEN,    /* id, request = the flags, data = the path: a file of a
+                         folder of um_folder_add() */
     UM_EVENT_ENDED    /* no process is left under the filter */
 };
 
@@ -52,7 +54,7 @@ struct um_event {
     uint64_t id;      /* of the stopped call, for um_answer() */
     uint64_t cookie;  /* of the socket */
     uint64_t arg;     /* third argument of the call */
-    uint32_t request; /* ioctl number */
+    uint32_t request; /* ioctl number, or flags of an open */
     uint32_t stack;
     int32_t pid;       /* of the calling thread */
     uint32_t protocol; /* netlink protocol; 0 is NETLINK_ROUTE */
@@ -73,7 +75,11 @@ struct um_socket_info {
     uint8_t remote[16];
     uint16_t local_port;
     uint16_t remote_port;
-    uint32_t inode;
+    uint32_t inode;   /* of the surrogate */
+    uint32_t card;    /* that it is bound to (SO_BINDTODEVICE), or 0 */
+    uint32_t waiting; /* bytes to be read, or connections to be accepted */
+    uint32_t backlog; /* of a listener */
+    uint32_t v6only;
 };
 
 /* Bits of um_filter_install()'s flags: which optional calls are stopped. */
@@ -111,6 +117,9 @@ int um_forward_add(struct um_switchboard *sb, int stack, int protocol, int fd,
 /* Show content where a program opens path (absolute, normalised). */
 int um_file_add(struct um_switchboard *sb, const char *path,
                 const void *content, size_t len);
+/* Ask what opening path gives, and whatever lies below it: UM_EVENT_OPEN. With
+ * a '/' at its end only what lies below. */
+int um_folder_add(struct um_switchboard *sb, const char *path);
 /* Refuse (ECONNREFUSED) connections to the unix socket at path. */
 int um_unix_refuse(struct um_switchboard *sb, const char *path);
 /* The names that uname(2) gives; NULL leaves the host's. */
@@ -147,6 +156,10 @@ int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,
                     const void *data, size_t len);
 /* Answer a stopped call: error (an errno, 0 for none) or value. */
 int um_answer(struct um_switchboard *sb, uint64_t id, int64_t value, int error);
+/* Answer a stopped open with a descriptor, owned from now on. flags: those of
+ * the event. */
+int um_answer_open(struct um_switchboard *sb, uint64_t id, int fd,
+                   uint32_t flags);
 /* List the sockets. Return: how many there are; at most max are written. */
 int um_socket_list(struct um_switchboard *sb, struct um_socket_info *ret,
                    int max);

@@ -10,10 +10,11 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umview._core import ffi, lib
-from umview.boundary import Done, Failed, Verdict
+from umview.boundary import Done, Failed, Given, Verdict
+from umview.view import Socket
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +30,7 @@ class EventKind(IntEnum):
     LOG = lib.UM_EVENT_LOG
     NETLINK = lib.UM_EVENT_NETLINK
     IOCTL = lib.UM_EVENT_IOCTL
+    OPEN = lib.UM_EVENT_OPEN
     ENDED = lib.UM_EVENT_ENDED
 
 
@@ -80,6 +82,27 @@ def _prefix(network: Network | Interface) -> int:
     length = network.max_prefixlen
     prefix = int(str(network).partition("/")[2])
     return 128 - length + prefix
+
+
+def _socket(info: object) -> Socket:
+    raw: Any = info  # struct um_socket_info
+    return Socket(
+        stack=raw.stack,
+        cookie=raw.cookie,
+        family=raw.family,
+        type=raw.type,
+        protocol=raw.protocol,
+        state=raw.state,
+        local=bytes(raw.local),
+        local_port=raw.local_port,
+        remote=bytes(raw.remote),
+        remote_port=raw.remote_port,
+        inode=raw.inode,
+        card=raw.card,
+        waiting=raw.waiting,
+        backlog=raw.backlog,
+        is_v6only=bool(raw.v6only),
+    )
 
 
 def child_exec(sync_fd: int, flags: Filter, argv: Sequence[str]) -> tuple[Stage, int]:
@@ -245,6 +268,10 @@ class Switchboard:
         """Show content where a program opens path (absolute, normalised)."""
         check(lib.um_file_add(self._sb, os.fsencode(path), content, len(content)), path)
 
+    def add_folder(self, path: str) -> None:
+        """Have opens of path and below told (OPEN); of "path/" only those below."""
+        check(lib.um_folder_add(self._sb, os.fsencode(path)), path)
+
     def refuse_unix(self, path: str) -> None:
         """Refuse connections to the unix socket at path."""
         check(lib.um_unix_refuse(self._sb, os.fsencode(path)), path)
@@ -303,3 +330,15 @@ class Switchboard:
                 check(lib.um_answer(self._sb, call, value, 0), "answer")
             case Failed(code):
                 check(lib.um_answer(self._sb, call, -1, code), "answer")
+            case Given(fd, flags):
+                check(lib.um_answer_open(self._sb, call, fd, flags), "answer")
+
+    def sockets(self) -> list[Socket]:
+        """Return the view's sockets."""
+        room = 256
+        while True:
+            raw = ffi.new("struct um_socket_info[]", room)
+            count = check(lib.um_socket_list(self._sb, raw, room), "sockets")
+            if count <= room:
+                return [_socket(raw[i]) for i in range(count)]
+            room = 2 * count

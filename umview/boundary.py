@@ -28,7 +28,19 @@ class Failed(NamedTuple):
     errno: int
 
 
-Verdict: TypeAlias = Done | Failed
+class Given(NamedTuple):
+    """The call is an open, and gives the program a descriptor.
+
+    Attributes:
+        fd: Our descriptor, taken over by who answers the call.
+        flags: Those of the call.
+    """
+
+    fd: int
+    flags: int
+
+
+Verdict: TypeAlias = Done | Failed | Given
 
 
 def answer(name: str, handler: Callable[[], Verdict]) -> Verdict:

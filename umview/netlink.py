@@ -1,9 +1,7 @@
 """Answer the requests that programs send on NETLINK_ROUTE sockets.
 
 A view's cards, addresses and routes can be read, not changed: a change is EPERM, as
-for every user without CAP_NET_ADMIN. Replies to a dump go out in datagrams of less
-than 4096 bytes, for that is the buffer that glibc and Go read them with, and glibc
-takes a longer one for a failure.
+for every user without CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -17,8 +15,6 @@ from umview.abi import rtnetlink as rt
 from umview.errors import os_error
 from umview.view import Address, Card, Interface, Network, Stack
 
-NETLINK_ROUTE = 0
-_DATAGRAM = 3500
 _AF_BRIDGE = 7
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, _AF_BRIDGE)
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
@@ -41,42 +37,21 @@ _RULES = ((0, _TABLE_LOCAL), (32766, _TABLE_MAIN), (32767, _TABLE_DEFAULT))
 _GET = 2  # of a type's two low bits, see rt.FIRST_ROUTE_TYPE
 
 
-def answer(stack: Stack, protocol: int, port: int, data: bytes) -> list[bytes]:
+def answer(stack: Stack, port: int, data: bytes) -> list[bytes]:
     """Return the datagrams that answer what a program sent.
 
     Args:
         stack: The stack of its socket.
-        protocol: The netlink protocol of its socket.
         port: The netlink address of its socket.
         data: What it sent: one message or several.
-
-    Raises:
-        OSError: ECONNREFUSED where the protocol is not NETLINK_ROUTE, as if the
-            kernel had no such service.
     """
-    if protocol != NETLINK_ROUTE:
-        raise os_error(errno.ECONNREFUSED)
     replies: list[bytes] = []
     for request in rt.decode(data):
         if request.flags & rt.Flag.REQUEST and request.type >= rt.FIRST_ROUTE_TYPE:
-            replies += _packed(_replies(stack, request._replace(port=port)))
+            replies += rt.packed(_replies(stack, request._replace(port=port)))
         elif request.flags & rt.Flag.ACK:
-            replies.append(rt.encode(_error(request, 0)))
+            replies.append(rt.encode(rt.error(request, 0)))
     return replies
-
-
-def _packed(messages: Iterator[rt.Message]) -> Iterator[bytes]:
-    """Yield messages as datagrams: those of a dump as many in each as fit."""
-    datagram = b""
-    for message in messages:
-        wire = rt.encode(message)
-        is_full = len(datagram) + len(wire) > _DATAGRAM
-        if datagram and (is_full or not message.flags & rt.Flag.MULTI):
-            yield datagram
-            datagram = b""
-        datagram += wire
-    if datagram:
-        yield datagram
 
 
 def _replies(stack: Stack, request: rt.Message) -> Iterator[rt.Message]:
@@ -90,10 +65,10 @@ def _replies(stack: Stack, request: rt.Message) -> Iterator[rt.Message]:
             raise os_error(errno.EOPNOTSUPP)
         yield _SINGLES[rt.Type(request.type)](stack, request)
     except OSError as exc:
-        yield _error(request, exc.errno or errno.EIO)
+        yield rt.error(request, exc.errno or errno.EIO)
     else:
         if request.flags & rt.Flag.ACK:
-            yield _error(request, 0)
+            yield rt.error(request, 0)
 
 
 def _dump(stack: Stack, request: rt.Message) -> Iterator[rt.Message]:
@@ -103,17 +78,8 @@ def _dump(stack: Stack, request: rt.Message) -> Iterator[rt.Message]:
     family = rt.family(request.body)
     # a family that serves no such question is taken for "any", as in the kernel
     for body in bodies(stack, family if family in _FAMILIES else socket.AF_UNSPEC):
-        yield _reply(request, new, body, rt.Flag.MULTI)
-    yield _reply(request, rt.Type.NLMSG_DONE, rt.done_body(), rt.Flag.MULTI)
-
-
-def _reply(request: rt.Message, kind: int, body: bytes, flags: int = 0) -> rt.Message:
-    return rt.Message(kind, flags, request.sequence, request.port, body)
-
-
-def _error(request: rt.Message, code: int) -> rt.Message:
-    flags = 0 if code else rt.Flag.CAPPED
-    return _reply(request, rt.Type.NLMSG_ERROR, rt.error_body(code, request), flags)
+        yield rt.reply(request, new, body, rt.Flag.MULTI)
+    yield rt.reply(request, rt.Type.NLMSG_DONE, rt.done_body(), rt.Flag.MULTI)
 
 
 # ---- links ----
@@ -132,7 +98,7 @@ def _one_link(stack: Stack, request: rt.Message) -> rt.Message:
         if card.number == wanted.number or (
             not wanted.number and card.name == wanted.name
         ):
-            return _reply(request, rt.Type.RTM_NEWLINK, _link(card))
+            return rt.reply(request, rt.Type.RTM_NEWLINK, _link(card))
     raise os_error(errno.ENODEV)
 
 
@@ -317,7 +283,7 @@ def _one_route(stack: Stack, request: rt.Message) -> rt.Message:
         raise os_error(errno.EINVAL)
     to = ip_address(packed)
     body = _way(stack, to, oif)
-    return _reply(request, rt.Type.RTM_NEWROUTE, body)
+    return rt.reply(request, rt.Type.RTM_NEWROUTE, body)
 
 
 def _way(stack: Stack, to: Address, oif: int) -> bytes:

@@ -178,5 +178,8 @@ def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         with os.scandir(path) as entries:
             for entry in entries:
-                os.unlink(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    _remove(entry.path)
+                else:
+                    os.unlink(entry.path)
         os.rmdir(path)

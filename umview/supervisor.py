@@ -30,7 +30,7 @@ from typing import NoReturn
 
 from umview import _ffi, boundary, link
 from umview._ffi import Event, EventKind, Stage, Switchboard
-from umview.boundary import Done, Verdict
+from umview.boundary import Done, Given, Verdict
 from umview.errors import FAILED, UmviewError
 from umview.job import Job
 from umview.link import Kind
@@ -229,6 +229,8 @@ class _Supervisor:
                     self._answer(event, partial(self._netlink, event))
                 case EventKind.IOCTL:
                     self._answer(event, partial(self._ioctl, event))
+                case EventKind.OPEN:
+                    self._answer(event, partial(self._open, event))
                 case EventKind.ENDED:
                     pass  # our children tell better: also of those about to end
 
@@ -238,10 +240,15 @@ class _Supervisor:
             self._switchboard.answer(event.id, verdict)
 
     def _netlink(self, event: Event) -> Verdict:
-        from umview import netlink
+        from umview import netlink, sockdiag
 
         stack = self._stacks[event.stack]
-        for datagram in netlink.answer(stack, event.protocol, event.portid, event.data):
+        if event.protocol == socket.NETLINK_ROUTE:
+            answers = netlink.answer(stack, event.portid, event.data)
+        else:
+            sockets = self._switchboard.sockets
+            answers = sockdiag.answer(stack, sockets, event.portid, event.data)
+        for datagram in answers:
             self._switchboard.push_netlink(event.cookie, datagram)
         return Done(len(event.data))
 
@@ -250,6 +257,16 @@ class _Supervisor:
 
         stack = self._stacks[event.stack]
         return ioctl.answer(stack, event.request, event.arg, event.data)
+
+    def _open(self, event: Event) -> Verdict:
+        from umview import files
+
+        stack = self._stacks[event.stack]
+        path = os.fsdecode(event.data)
+        fd = files.open_one(
+            path, event.request, stack, self._switchboard.sockets, self._runtime.path
+        )
+        return Given(fd, event.request)
 
 
 def _switchboard(runtime: Runtime) -> Switchboard:

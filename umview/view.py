@@ -6,6 +6,7 @@ takes, half of them to import the module `inspect`.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from ipaddress import (
@@ -21,6 +22,10 @@ from typing import NamedTuple, Protocol, TypeAlias
 Address: TypeAlias = IPv4Address | IPv6Address
 Interface: TypeAlias = IPv4Interface | IPv6Interface
 Network: TypeAlias = IPv4Network | IPv6Network
+
+
+FOLDERS = ("/proc/net/", "/proc/sys/net/", "/sys/class/net")
+"""Where files tell of the network; with "/" at the end, what lies below it only."""
 
 
 class StackKind(IntEnum):
@@ -71,6 +76,70 @@ class Card(NamedTuple):
     def is_loopback(self) -> bool:
         """Whether this is ``lo``."""
         return self.number == 1
+
+
+class TcpState(IntEnum):
+    """The states of a socket that a view tells apart (netinet/tcp.h)."""
+
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    FIN_WAIT2 = 5
+    CLOSE = 7
+    CLOSE_WAIT = 8
+    LISTEN = 10
+
+
+class Socket(NamedTuple):
+    """A socket of a view, for the tables that tell of them (struct um_socket_info).
+
+    Attributes:
+        stack: The number of its stack.
+        cookie: The number that the kernel gives once.
+        family: AF_INET, AF_INET6 or AF_NETLINK.
+        type: SOCK_STREAM, SOCK_DGRAM or SOCK_RAW.
+        protocol: IPPROTO_*.
+        state: As in <netinet/tcp.h>.
+        local: Its address as 16 bytes, IPv4 as ::ffff:a.b.c.d.
+        local_port: Its port.
+        remote: The address of its peer.
+        remote_port: The peer's port.
+        inode: That of the program's descriptor.
+        card: The index of the card that it is bound to, or 0.
+        waiting: Bytes to be read; of a listener, connections to be accepted.
+        backlog: Of a listener.
+        is_v6only: Whether IPV6_V6ONLY is set.
+    """
+
+    stack: int
+    cookie: int
+    family: int
+    type: int
+    protocol: int
+    state: int
+    local: bytes
+    local_port: int
+    remote: bytes
+    remote_port: int
+    inode: int
+    card: int
+    waiting: int
+    backlog: int
+    is_v6only: bool
+
+
+def in_family(family: int, address: bytes) -> bytes:
+    """Return an address of a `Socket` as the tables of its family have it."""
+    if family == socket.AF_INET:
+        return address[12:]
+    is_any4 = address[10] and not any(address[12:])
+    return bytes(16) if is_any4 else address
+
+
+def is_listed(sock: Socket) -> bool:
+    """Whether a socket is in the kernel's tables: raw, or with a port in use."""
+    if sock.type == socket.SOCK_STREAM:
+        return sock.state != TcpState.CLOSE
+    return sock.type == socket.SOCK_RAW or sock.local_port != 0
 
 
 class Service(Protocol):

@@ -121,7 +121,8 @@ static um_verdict install(struct um_call *call, int fd, int end, int domain,
 
 static um_verdict socket_netlink(struct um_call *call, int type, int flags)
 {
-    if (call->args[2] != NETLINK_ROUTE)
+    int protocol = (int)call->args[2];
+    if (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG)
         return -EPROTONOSUPPORT;
     if (type != SOCK_RAW && type != SOCK_DGRAM)
         return -ESOCKTNOSUPPORT;
@@ -129,7 +130,7 @@ static um_verdict socket_netlink(struct um_call *call, int type, int flags)
     int fd = um_dgram_pair(flags, &end);
     if (fd < 0)
         return fd;
-    return install(call, fd, end, AF_NETLINK, type, NETLINK_ROUTE, flags);
+    return install(call, fd, end, AF_NETLINK, type, protocol, flags);
 }
 
 um_verdict um_handle_socket(struct um_call *call)

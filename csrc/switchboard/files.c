@@ -5,8 +5,8 @@
  * A program reads its name servers from /etc/resolv.conf, and it must be the
  * view's. An open for reading is stopped (the filter cannot see a path), its
  * path read and, if it names one of a few files, answered with a copy of our
- * text; anything else goes on in the kernel. Most paths are dismissed by
- * their last component. This is for resolution, not for secrecy: a program
+ * text; of what lies in a few folders (/proc/net) Python is asked; anything else
+ * goes on in the kernel. Most paths are dismissed by their look. This is for resolution, not for secrecy: a program
  * that rewrites the path behind our back reads the host's file, as it may.
  */
 #include <errno.h>
@@ -28,15 +28,37 @@ struct file {
     int fd; /* of the content */
 };
 
-struct refused {
-    struct refused *next;
-    char *path;
+/* A path of which Python is asked, or that no unix socket is found at. */
+struct path {
+    struct path *next;
+    char text[];
 };
 
 struct um_files {
     struct file *files;
-    struct refused *refused;
+    struct path *folders, *refused;
 };
+
+static int path_add(struct path **list, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    struct path *path = malloc(sizeof *path + size);
+    if (!path)
+        return -ENOMEM;
+    memcpy(path->text, text, size);
+    path->next = *list;
+    *list = path;
+    return 0;
+}
+
+static void paths_free(struct path *path)
+{
+    struct path *next;
+    for (; path; path = next) {
+        next = path->next;
+        free(path);
+    }
+}
 
 void um_files_destroy(struct um_switchboard *sb)
 {
@@ -49,12 +71,8 @@ void um_files_destroy(struct um_switchboard *sb)
         free(f->path);
         free(f);
     }
-    struct refused *after;
-    for (struct refused *r = sb->files->refused; r; r = after) {
-        after = r->next;
-        free(r->path);
-        free(r);
-    }
+    paths_free(sb->files->folders);
+    paths_free(sb->files->refused);
     free(sb->files);
     sb->files = NULL;
 }
@@ -89,25 +107,22 @@ int um_file_add(struct um_switchboard *sb, const char *path,
     return 0;
 }
 
+int um_folder_add(struct um_switchboard *sb, const char *path)
+{
+    return have_files(sb) < 0 ? -ENOMEM : path_add(&sb->files->folders, path);
+}
+
 int um_unix_refuse(struct um_switchboard *sb, const char *path)
 {
-    if (have_files(sb) < 0)
-        return -ENOMEM;
-    struct refused *r = calloc(1, sizeof *r);
-    if (!r)
-        return -ENOMEM;
-    r->path = strdup(path);
-    r->next = sb->files->refused;
-    sb->files->refused = r;
-    return 0;
+    return have_files(sb) < 0 ? -ENOMEM : path_add(&sb->files->refused, path);
 }
 
 bool um_unix_refused(struct um_switchboard *sb, const char *path)
 {
     if (!sb->files)
         return false;
-    for (struct refused *r = sb->files->refused; r; r = r->next)
-        if (strcmp(r->path, path) == 0)
+    for (struct path *r = sb->files->refused; r; r = r->next)
+        if (strcmp(r->text, path) == 0)
             return true;
     return false;
 }
@@ -175,77 +190,104 @@ static const char *skip(const char *path, const char *name)
     return NULL;
 }
 
-/* /proc/PID/net, /proc/self/net, /proc/PID/task/TID/net are /proc/net: who
- * is in a view sees the view's, whomever it asks about.
- * Return: whether the path lies below /proc/net. */
-static bool fold_proc_net(char path[2 * PATH_MAX])
+/* /proc/PID, /proc/self and /proc/thread-self, with /task/TID behind it.
+ * Return: what follows it, or NULL. */
+static const char *skip_process(const char *path)
 {
-    const char *at = skip(path, "proc"), *net = skip(at, "net");
-    if (!at || net)
-        return net != NULL;
-    const char *rest = skip(at, NULL);
+    const char *at = skip(path, "proc"), *rest = skip(at, NULL);
     if (!rest)
         rest = skip(at, "self");
     if (!rest)
         rest = skip(at, "thread-self");
     const char *task = skip(skip(rest, "task"), NULL);
-    net = skip(task ? task : rest, "net");
-    if (!net)
-        return false;
-    size_t start = (size_t)(net - path) - (sizeof "/net" - 1);
-    memmove(path + sizeof "/proc" - 1, path + start, strlen(path + start) + 1);
-    return true;
+    return task ? task : rest;
 }
 
-/* May this path name a file that we show? Most are dismissed by their last
- * component. */
+/* Bring the many names of a file below /proc to its plain one: a process's root
+ * is that of all, and its "net" is /proc/net: who is in a view sees the
+ * view's, whomever it asks about. */
+static void fold_proc(char path[2 * PATH_MAX])
+{
+    const char *rest, *root;
+    while ((rest = skip_process(path)) && (root = skip(rest, "root")))
+        memmove(path, root, strlen(root) + 1);
+    if (rest && skip(rest, "net"))
+        memmove(path + sizeof "/proc" - 1, rest, strlen(rest) + 1);
+}
+
+/* May this path name a file that we show? Most are dismissed by their look. A
+ * relative one costs a look at the directory that it starts from, and the files
+ * that matter there have no dot in their names. */
 static bool may_be_shown(const struct um_files *files, const char *path)
 {
-    if (strncmp(path, "/proc/", 6) == 0 && strstr(path, "/net/"))
-        return true;
     const char *last = last_component(path);
     for (const struct file *f = files->files; f; f = f->next)
         if (strcmp(last_component(f->path), last) == 0)
             return true;
+    if (path[0] != '/')
+        return !strchr(last, '.') || strcmp(path, ".") == 0;
+    return strstr(path, "/net") &&
+           (strstr(path, "/proc/") || strstr(path, "/sys/"));
+}
+
+static bool in_folder(const struct um_files *files, const char *path)
+{
+    for (const struct path *f = files->folders; f; f = f->next) {
+        size_t len = strlen(f->text);
+        if (strncmp(path, f->text, len) == 0 &&
+            (f->text[len - 1] == '/' || !path[len] || path[len] == '/'))
+            return true;
+    }
     return false;
 }
 
-/* Find the file that an open names. Return: 1 with *ret; 0 if it is none of
- * ours; -ENOENT for what the host alone has below /proc/net. */
-static int find_file(struct um_call *call, int dirfd, uint64_t address,
-                     const struct file **ret)
+/* Answer with a file: opened anew, a descriptor of its own offset, for reading
+ * only. */
+static um_verdict give_file(struct um_call *call, const struct file *f,
+                            uint64_t flags)
 {
-    const struct um_files *files = call->sb->files;
-    if (!files)
-        return 0;
-    char path[PATH_MAX], full[2 * PATH_MAX];
-    /* Unchecked: if the call was abandoned, its answer will say so. */
-    if (um_peek_string(call, address, path, sizeof path) <= 0 ||
-        !may_be_shown(files, path) || !absolute(call, dirfd, path, full))
-        return 0;
-    bool below_net = fold_proc_net(full);
-    for (*ret = files->files; *ret; *ret = (*ret)->next)
-        if (strcmp((*ret)->path, full) == 0)
-            return 1;
-    return below_net ? -ENOENT : 0;
-}
-
-static um_verdict open_at(struct um_call *call, int dirfd, uint64_t path,
-                          uint64_t flags)
-{
-    const struct file *f;
-    int found = find_file(call, dirfd, path, &f);
-    if (found <= 0)
-        return found < 0 ? found : UM_CONTINUE;
     char link[32];
+    if (flags & O_DIRECTORY)
+        return -ENOTDIR;
     snprintf(link, sizeof link, "/proc/self/fd/%d", f->fd);
-    /* Opened anew: a descriptor of its own offset, for reading only. */
     int fd = open(link, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     int number = um_answer_fd(call, fd, (int)(flags & O_CLOEXEC));
     close(fd);
     return number < 0 ? number : UM_ANSWERED;
+}
+
+static um_verdict ask_for_file(struct um_call *call, const char *path,
+                               uint64_t flags)
+{
+    struct um_event event = {
+        .kind = UM_EVENT_OPEN,
+        .request = (uint32_t)flags,
+        .stack = (uint32_t)um_stack_of(call)->number,
+        .data = (uint8_t *)strdup(path),
+        .len = (uint32_t)strlen(path),
+    };
+    return event.data ? um_ask_python(call, &event) : -ENOMEM;
+}
+
+static um_verdict open_at(struct um_call *call, int dirfd, uint64_t address,
+                          uint64_t flags)
+{
+    const struct um_files *files = call->sb->files;
+    if (!files)
+        return UM_CONTINUE;
+    char path[PATH_MAX], full[2 * PATH_MAX];
+    /* Unchecked: if the call was abandoned, its answer will say so. */
+    if (um_peek_string(call, address, path, sizeof path) <= 0 ||
+        !may_be_shown(files, path) || !absolute(call, dirfd, path, full))
+        return UM_CONTINUE;
+    fold_proc(full);
+    for (const struct file *f = files->files; f; f = f->next)
+        if (strcmp(f->path, full) == 0)
+            return give_file(call, f, flags);
+    return in_folder(files, full) ? ask_for_file(call, full, flags)
+                                  : UM_CONTINUE;
 }
 
 um_verdict um_handle_open(struct um_call *call)
@@ -263,7 +305,7 @@ um_verdict um_handle_openat2(struct um_call *call)
     struct open_how how;
     if (call->args[3] < sizeof how ||
         um_read(call, call->args[2], &how, sizeof how) < 0 ||
-        (how.flags & (O_ACCMODE | O_CREAT | O_DIRECTORY | O_PATH)) ||
+        (how.flags & (O_ACCMODE | O_CREAT | O_PATH)) ||
         (how.resolve & ~(uint64_t)(RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS |
                                    RESOLVE_NO_XDEV)))
         return UM_CONTINUE;

@@ -251,7 +251,9 @@ static int diag_ask(struct um_switchboard *sb, const struct um_sock *sock)
                  .nlmsg_flags =
                      (uint16_t)(NLM_F_REQUEST | (sock ? 0 : NLM_F_DUMP)),
                  .nlmsg_seq = ++sb->generation},
-        .req = {.sdiag_family = AF_UNIX, .udiag_states = ~0U},
+        .req = {.sdiag_family = AF_UNIX,
+                .udiag_states = ~0U,
+                .udiag_show = UDIAG_SHOW_RQLEN},
     };
     if (sock) {
         ask.req.udiag_ino = sock->inode;
@@ -265,6 +267,29 @@ static int diag_ask(struct um_switchboard *sb, const struct um_sock *sock)
         send(sb->diag_fd, &ask, sizeof ask, 0) != (ssize_t)sizeof ask)
         return -errno;
     return 0;
+}
+
+/* Note what a message of len bytes tells of a socket. */
+static void note(struct um_sock *sock, const struct unix_diag_msg *msg,
+                 size_t len)
+{
+    const struct nlattr *attr = (const void *)(msg + 1);
+    sock->inode = msg->udiag_ino;
+    for (len -= sizeof *msg; len >= sizeof *attr && attr->nla_len <= len;) {
+        const void *value = attr + 1;
+        if (attr->nla_type == UNIX_DIAG_RQLEN) {
+            const struct unix_diag_rqlen *queue = value;
+            sock->waiting = queue->udiag_rqueue;
+        } else if (attr->nla_type == UNIX_DIAG_SHUTDOWN) {
+            enum { RCV_SHUTDOWN = 1 };
+            sock->ended_read = (*(const uint8_t *)value & RCV_SHUTDOWN) != 0;
+        }
+        size_t step = NLA_ALIGN(attr->nla_len);
+        if (step < sizeof *attr || step > len)
+            break;
+        len -= step;
+        attr = (const void *)((const char *)attr + step);
+    }
 }
 
 /* Mark the sockets that one message of the dump names. Return: true at the
@@ -288,8 +313,10 @@ static bool mark(struct um_switchboard *sb, const void *buf, size_t len,
         uint64_t cookie = msg->udiag_cookie[0] | (uint64_t)msg->udiag_cookie[1]
                                                      << 32;
         struct um_sock *sock = um_sock_find(sb, cookie);
-        if (sock)
-            sock->generation = sb->generation;
+        if (!sock)
+            continue;
+        sock->generation = sb->generation;
+        note(sock, msg, NLMSG_PAYLOAD(head, 0));
     }
     return false;
 }

@@ -9,6 +9,8 @@
  * program is written by the switchboard only, just before the answer.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -16,14 +18,20 @@
 #include <unistd.h>
 
 #include "python.h"
-#include "um.h"
+#include "stream.h"
 
 struct queued_event {
     struct queued_event *next;
     struct um_event event;
 };
 
-enum order_kind { ORDER_WRITE, ORDER_ANSWER, ORDER_NETLINK, ORDER_LIST };
+enum order_kind {
+    ORDER_WRITE,
+    ORDER_ANSWER,
+    ORDER_OPEN,
+    ORDER_NETLINK,
+    ORDER_LIST
+};
 
 /* A listing that Python waits for. */
 struct listing {
@@ -35,9 +43,9 @@ struct listing {
 struct order {
     struct order *next;
     enum order_kind kind;
-    uint64_t id; /* notification, or cookie for ORDER_NETLINK */
-    uint64_t address;
-    int64_t value; /* a verdict */
+    uint64_t id;      /* notification, or cookie for ORDER_NETLINK */
+    uint64_t address; /* for ORDER_OPEN: the flags */
+    int64_t value;    /* a verdict; a descriptor for ORDER_OPEN */
     size_t len;
     uint8_t data[];
 };
@@ -73,6 +81,8 @@ void um_python_destroy(struct um_python *python)
     }
     while (python->first_order) {
         struct order *next = python->first_order->next;
+        if (python->first_order->kind == ORDER_OPEN)
+            close((int)python->first_order->value);
         free(python->first_order);
         python->first_order = next;
     }
@@ -213,25 +223,46 @@ int um_answer(struct um_switchboard *sb, uint64_t id, int64_t value, int error)
     return rc;
 }
 
+int um_answer_open(struct um_switchboard *sb, uint64_t id, int fd,
+                   uint32_t flags)
+{
+    int rc = order(sb, ORDER_OPEN, id, flags, fd, NULL, 0);
+    if (rc == 0)
+        kick(sb->kick_fd);
+    else
+        close(fd);
+    return rc;
+}
+
 /* ---- the listing of sockets ---- */
 
-/* The state's number in <netinet/tcp.h>, as ss(8) and /proc/net/tcp use it. */
-static uint16_t tcp_state(const struct um_sock *sock)
+/* A connection's state, as far as its surrogate knows of the two ends. */
+static uint16_t connected_state(const struct um_sock *sock)
 {
-    enum { ESTABLISHED = 1, SYN_SENT = 2, CLOSE = 7, LISTEN = 10 };
+    bool peer_ended = sock->ended_read && !sock->shut_read;
+    if (sock->type != SOCK_STREAM)
+        return TCP_ESTABLISHED;
+    if (peer_ended)
+        return sock->shut_write ? TCP_CLOSE : TCP_CLOSE_WAIT;
+    return sock->shut_write ? TCP_FIN_WAIT2 : TCP_ESTABLISHED;
+}
+
+/* The state's number, as ss(8) and /proc/net/tcp use it. */
+static uint16_t state_of(const struct um_sock *sock)
+{
     switch (sock->state) {
     case UM_LISTENING:
-        return LISTEN;
+        return TCP_LISTEN;
     case UM_CONNECTING:
-        return SYN_SENT;
+        return TCP_SYN_SENT;
     case UM_CONNECTED:
-        return ESTABLISHED;
+        return connected_state(sock);
     case UM_FRESH:
     case UM_FAILED:
     case UM_CLOSED:
         break;
     }
-    return CLOSE;
+    return TCP_CLOSE;
 }
 
 static void describe(const struct um_sock *sock, struct um_socket_info *ret)
@@ -242,10 +273,14 @@ static void describe(const struct um_sock *sock, struct um_socket_info *ret)
         .family = (uint16_t)sock->domain,
         .type = (uint16_t)sock->type,
         .protocol = (uint16_t)sock->protocol,
-        .state = tcp_state(sock),
+        .state = state_of(sock),
         .local_port = sock->local.port,
         .remote_port = sock->peer.port,
         .inode = sock->inode,
+        .card = (uint32_t)um_option_int(sock, SOL_SOCKET, SO_BINDTOIFINDEX, 0),
+        .waiting = sock->waiting,
+        .backlog = sock->listen ? (uint32_t)sock->listen->backlog : 0,
+        .v6only = sock->v6only,
     };
     memcpy(ret->local, sock->local.addr, sizeof ret->local);
     memcpy(ret->remote, sock->peer.addr, sizeof ret->remote);
@@ -298,6 +333,16 @@ static void carry_out(struct um_switchboard *sb, const struct order *o)
         return;
     }
     struct um_parked *parked = um_parked_find(sb, o->id);
+    if (o->kind == ORDER_OPEN) {
+        int fd = (int)o->value;
+        if (parked) {
+            int rc =
+                um_answer_fd(&parked->call, fd, (int)o->address & O_CLOEXEC);
+            um_unpark(parked, rc < 0 ? rc : UM_ANSWERED);
+        }
+        close(fd);
+        return;
+    }
     if (!parked)
         return;
     if (o->kind == ORDER_ANSWER)

@@ -184,6 +184,10 @@ struct um_sock {
     struct um_sock *next; /* hash chain by cookie */
     uint32_t inode;       /* of the surrogate; 0: not asked for */
     uint32_t generation;  /* of the last collection that saw it */
+    /* The surrogate as that collection saw it: bytes (of a listener:
+     * connections) that wait, and whether no more will come. */
+    uint32_t waiting;
+    bool ended_read;
     struct um_stack *stack;
     int domain;   /* AF_INET, AF_INET6, AF_NETLINK */
     int type;     /* SOCK_STREAM, SOCK_DGRAM, SOCK_RAW */

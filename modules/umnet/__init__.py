@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from umview.errors import UmviewError
 from umview.names import Proxy
-from umview.view import Address, Card, Filter, Network, Road, Stack, StackKind
+from umview.view import FOLDERS, Address, Card, Filter, Network, Road, Stack, StackKind
 
-from . import files, procnet
+from . import files
 from .plan import PROXIES, Forward, Plan
 from .plan import parse as parse_plan
 
@@ -87,7 +87,11 @@ class Mount:
         if plan.files:
             needed |= Filter.FILES
             for path, text in _texts(plan):
-                switchboard.add_file(path, text.encode("utf-8", "surrogateescape"))
+                content = text.encode("utf-8", "surrogateescape")
+                for name in {path, os.path.realpath(path)}:
+                    switchboard.add_file(name, content)
+            for folder in FOLDERS:
+                switchboard.add_folder(folder)
         if plan.hostname or plan.domain:
             needed |= Filter.NAME
             switchboard.set_hostname(plan.hostname, plan.domain)
@@ -169,10 +173,7 @@ def _texts(plan: Plan) -> list[tuple[str, str]]:
             text = file.read()
     except OSError:
         text = ""
-    proc = procnet.files(_cards(plan))
     return [
-        # a file's text is fixed from here on, so the tables of sockets stay empty
-        *((f"/proc/net/{name}", text) for name, text in proc.items()),
         ("/etc/resolv.conf", files.resolv_conf(plan)),
         ("/etc/hosts", files.hosts(plan, plan.hostname or os.uname().nodename)),
         (_SWITCH, files.nsswitch_conf(text)),

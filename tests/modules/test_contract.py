@@ -12,7 +12,7 @@ import pytest
 
 from umview import module, names
 from umview.errors import UmviewError
-from umview.view import Address, Filter, Network, Road, Stack, StackKind
+from umview.view import FOLDERS, Address, Filter, Network, Road, Stack, StackKind
 
 MODULES = ("umnet", "umnetnative", "umnetnull")
 
@@ -186,7 +186,7 @@ def test_umnet_files_and_names() -> None:
     assert needed == Filter.FILES | Filter.NAME
     paths = {path for path, _ in recorder.named("add_file")}
     assert paths >= {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
-    assert paths >= {"/proc/net/dev", "/proc/net/if_inet6", "/proc/net/tcp"}
+    assert recorder.named("add_folder") == [(folder,) for folder in FOLDERS]
     assert recorder.named("set_hostname") == [("box", None)]
     assert ("/run/nscd/socket",) in recorder.named("refuse_unix")
 

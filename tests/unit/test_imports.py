@@ -15,10 +15,13 @@ LAYERS = (
     {"cli"},
     {"front"},
     {"supervisor"},
-    {"job", "names", "netlink", "ioctl"},
+    {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
+    {"procnet"},
     {"module", "runtime", "link", "dns_answer"},
     {"_ffi"},
-    {"boundary", "view", "abi", "abi.rtnetlink", "abi.ifreq"},
+    {"boundary", "view", "abi.inet_diag", "abi.ifreq"},
+    {"abi.rtnetlink"},
+    {"abi"},
     {"errors", "_core"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

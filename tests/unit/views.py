@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_interface
 
-from umview.view import Card, Stack, StackKind
+from umview.view import Card, Socket, Stack, StackKind
 
 LO = Card(1, "lo", bytes(6), 65536, (ip_interface("127.0.0.1/8"), ip_interface("::1")))
 NAT = Card(
@@ -17,3 +17,20 @@ NAT = Card(
 )
 STACK = Stack(0, StackKind.NET, (LO, NAT))
 EMPTY = Stack(0, StackKind.NET)
+LISTENER = Socket(
+    stack=0,
+    cookie=77,
+    family=2,
+    type=1,
+    protocol=6,
+    state=10,
+    local=b"\0" * 10 + b"\xff\xff\x7f\0\0\1",
+    local_port=8080,
+    remote=b"\0" * 10 + b"\xff\xff" + bytes(4),
+    remote_port=0,
+    inode=4711,
+    card=0,
+    waiting=1,
+    backlog=7,
+    is_v6only=False,
+)

@@ -20,6 +20,7 @@ _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, pr
 _U32 = struct.Struct("=I")
 _I32 = struct.Struct("=i")
 _NLA_TYPE_MASK = 0x3FFF
+_LONGEST = 3500
 
 
 class Type(IntEnum):
@@ -165,9 +166,9 @@ def error_body(code: int, request: Message) -> bytes:
     return _I32.pack(-code) + header + (request.body if code else b"")
 
 
-def done_body() -> bytes:
-    """Return the body of an NLMSG_DONE."""
-    return _I32.pack(0)
+def done_body(code: int = 0) -> bytes:
+    """Return the body of an NLMSG_DONE; code: an errno, if the dump has failed."""
+    return _I32.pack(-code)
 
 
 def family(body: bytes) -> int:
@@ -216,7 +217,7 @@ def link_body(
         flags: IFF_* bits.
         attrs: Values by their `Link` number.
     """
-    return _IFINFO.pack(0, hardware, index, flags, 0) + _attributes(attrs.items())
+    return _IFINFO.pack(0, hardware, index, flags, 0) + pack_attributes(attrs.items())
 
 
 def address_body(
@@ -230,7 +231,7 @@ def address_body(
 ) -> bytes:
     """Return the body of an RTM_NEWADDR; attrs by their `Addr` number."""
     fixed = _IFADDR.pack(family, prefix, flags, scope, index)
-    return fixed + _attributes(attrs.items())
+    return fixed + pack_attributes(attrs.items())
 
 
 def route_body(
@@ -246,13 +247,42 @@ def route_body(
 ) -> bytes:
     """Return the body of an RTM_NEWROUTE; attrs by their `Route` number."""
     fixed = _RTMSG.pack(family, prefix, 0, 0, table, protocol, scope, kind, flags)
-    return fixed + _attributes(attrs.items())
+    return fixed + pack_attributes(attrs.items())
 
 
 def rule_body(*, family: int, table: int, attrs: Mapping[int, bytes]) -> bytes:
     """Return the body of an RTM_NEWRULE that looks up a table."""
     fixed = _RTMSG.pack(family, 0, 0, 0, table, 0, 0, 1, 0)  # 1: FR_ACT_TO_TBL
-    return fixed + _attributes(attrs.items())
+    return fixed + pack_attributes(attrs.items())
+
+
+def packed(messages: Iterator[Message]) -> Iterator[bytes]:
+    """Yield messages as datagrams: those of a dump as many in each as fit.
+
+    That is less than 4096 bytes, for that is the buffer that glibc and Go read them
+    with, and glibc takes a longer one for a failure.
+    """
+    datagram = b""
+    for message in messages:
+        wire = encode(message)
+        is_full = len(datagram) + len(wire) > _LONGEST
+        if datagram and (is_full or not message.flags & Flag.MULTI):
+            yield datagram
+            datagram = b""
+        datagram += wire
+    if datagram:
+        yield datagram
+
+
+def reply(request: Message, kind: int, body: bytes, flags: int = 0) -> Message:
+    """Return a message that answers a request."""
+    return Message(kind, flags, request.sequence, request.port, body)
+
+
+def error(request: Message, code: int) -> Message:
+    """Return the NLMSG_ERROR of an errno, or the acknowledgement if it is 0."""
+    flags = 0 if code else Flag.CAPPED
+    return reply(request, Type.NLMSG_ERROR, error_body(code, request), flags)
 
 
 def u32(value: int) -> bytes:
@@ -278,7 +308,8 @@ def attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def _attributes(values: Iterable[tuple[int, bytes]]) -> bytes:
+def pack_attributes(values: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return attributes, given as (number, value), as bytes."""
     return b"".join(
         _padded(_ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value)
         for kind, value in values
