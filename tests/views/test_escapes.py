@@ -145,7 +145,7 @@ def test_packet_sockets_give_eperm(user: User) -> None:
     assert _attempt(user, "packet") == ["EPERM"] * 3
 
 
-def test_netlink_protocols_other_than_route_are_refused(user: User) -> None:
+def test_netlink_protocols_that_no_view_has_are_refused(user: User) -> None:
     for line in _attempt(user, "netlink_protocols"):
         assert line.split()[1] in ("EPROTONOSUPPORT", "EAFNOSUPPORT"), line
 
