@@ -236,12 +236,14 @@ static int card_of(const struct um_stack *stack, const uint8_t addr[16])
 }
 
 static void put_ip(struct control *control, const struct um_sock *sock,
-                   const struct um_arrival *arrival)
+                   const struct um_arrival *arrival,
+                   const struct um_report *report)
 {
     if (um_option_int(sock, IPPROTO_IP, IP_PKTINFO, 0)) {
         struct in_pktinfo info = {.ipi_ifindex =
                                       card_of(sock->stack, arrival->to)};
-        memcpy(&info.ipi_spec_dst, arrival->to + 12, 4);
+        if (!report)
+            memcpy(&info.ipi_spec_dst, arrival->to + 12, 4);
         memcpy(&info.ipi_addr, arrival->to + 12, 4);
         put(control, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
     }
@@ -275,8 +277,30 @@ static void put_ipv6(struct control *control, const struct um_sock *sock,
         put_int(control, IPPROTO_IPV6, IPV6_TCLASS, arrival->tos);
 }
 
+/* What the ICMP message says, and SO_EE_OFFENDER() behind it. */
+static void put_report(struct control *control, const struct um_sock *sock,
+                       const struct um_report *report)
+{
+    struct {
+        struct sock_extended_err error;
+        uint8_t offender[sizeof(struct sockaddr_in6)];
+    } item = {.error = report->error};
+    struct um_name offender = {0};
+    struct sockaddr_storage ss;
+    bool v4 = sock->domain == AF_INET;
+    memcpy(offender.addr, report->offender, 16);
+    if (report->has_offender)
+        memcpy(item.offender, &ss,
+               um_name_format(sock->domain, &offender, &ss));
+    put(control, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR,
+        &item,
+        sizeof item.error +
+            (v4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)));
+}
+
 size_t um_control_compose(const struct um_sock *sock,
-                          const struct um_arrival *arrival, size_t len,
+                          const struct um_arrival *arrival,
+                          const struct um_report *report, size_t len,
                           uint8_t ret[UM_CONTROL_ROOM], uint32_t *flags)
 {
     struct control control = {.buf = ret, .room = len};
@@ -291,7 +315,9 @@ size_t um_control_compose(const struct um_sock *sock,
         if (sock->domain == AF_INET6)
             put_ipv6(&control, sock, arrival);
         if (um_addr_is_v4(arrival->to))
-            put_ip(&control, sock, arrival);
+            put_ip(&control, sock, arrival, report);
+        if (report)
+            put_report(&control, sock, report);
     }
     if (control.cut)
         *flags |= MSG_CTRUNC;

@@ -19,10 +19,9 @@
  * this cannot tell apart: two threads that receive from one socket at the very
  * same time, one of them by recv().
  *
- * An error that comes later (ECONNREFUSED of a connected socket) is kept in
- * sock->error, and a token, an empty datagram, is queued so that poll wakes.
- * A stopped receive that meets the token fails with the error; recv() sees 0
- * bytes instead.
+ * A pending error or one in the error queue (errors.c) shows in poll by a
+ * token, an empty datagram in the queue. There is one as long as there is an
+ * error; stopped receives pass it over. recv() sees 0 bytes and has taken it.
  *
  * A datagram that was taken for a call which a signal then abandoned goes back
  * to the front: it is sent again, and so are all that wait, in order.
@@ -115,6 +114,8 @@ static struct um_arrival *front(struct um_dgram *dgram)
 static void pop(struct um_dgram *dgram)
 {
     dgram->charged -= front(dgram)->charge;
+    if (front(dgram)->is_token)
+        dgram->has_token = false;
     dgram->head = (dgram->head + 1) & (dgram->room - 1);
     dgram->count--;
 }
@@ -162,6 +163,8 @@ static void push(struct um_dgram *dgram, const struct um_arrival *arrival)
     uint32_t at = (dgram->head + dgram->count++) & (dgram->room - 1);
     dgram->queue[at] = *arrival;
     dgram->charged += arrival->charge;
+    if (arrival->is_token)
+        dgram->has_token = true;
 }
 
 bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
@@ -187,27 +190,21 @@ void um_dgram_deliver(struct um_switchboard *sb, struct um_sock *sock,
         um_wake(sb, sock, false);
 }
 
-void um_dgram_fail(struct um_switchboard *sb, struct um_sock *sock, int error)
-{
-    if (sock->error) {
-        settle(sock->dgram);
-        if (sock->error)
-            return; /* its token waits */
-    }
-    sock->error = error;
-    struct um_arrival token = {.is_token = true};
-    um_dgram_deliver(sb, sock, &token, "");
-}
-
 uint32_t um_dgram_waiting(struct um_sock *sock)
 {
     settle(sock->dgram);
-    return sock->dgram->count;
+    return sock->dgram->count - sock->dgram->has_token;
 }
 
 int um_dgram_next_size(struct um_sock *sock)
 {
-    return um_dgram_waiting(sock) ? (int)front(sock->dgram)->len : 0;
+    struct um_dgram *dgram = sock->dgram;
+    if (!um_dgram_waiting(sock))
+        return 0;
+    uint32_t at = dgram->head;
+    if (front(dgram)->is_token)
+        at = (at + 1) & (dgram->room - 1);
+    return (int)dgram->queue[at].len;
 }
 
 /* ---- taking for stopped receives ---- */
@@ -220,14 +217,45 @@ static ssize_t take_bytes(int program_fd, bool peek, void *buf)
     return n < 0 ? -errno : n;
 }
 
-void um_dgram_error_told(struct um_sock *sock, int program_fd)
+/* Send count datagrams from the front again, to the end. */
+static void requeue(struct um_dgram *dgram, int program_fd, uint32_t count,
+                    bool keep_token)
+{
+    void *buf = count ? malloc(UM_DGRAM_MAX) : NULL;
+    for (; buf && count; count--) {
+        ssize_t n = take_bytes(program_fd, false, buf);
+        if (n < 0)
+            break;
+        struct um_arrival next = *front(dgram);
+        pop(dgram);
+        if (next.is_token && !keep_token)
+            continue;
+        if (send(dgram->watch.fd, buf, (size_t)n,
+                 MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+            push(dgram, &next);
+    }
+    free(buf);
+}
+
+void um_dgram_alert(struct um_switchboard *sb, struct um_sock *sock)
+{
+    struct um_arrival token = {.is_token = true};
+    int error = sock->error;
+    settle(sock->dgram);
+    sock->error = error; /* a token that is gone was another error's */
+    if (!sock->dgram->has_token)
+        um_dgram_put(sb, sock, &token, "");
+    um_wake(sb, sock, false);
+}
+
+void um_dgram_calm(struct um_sock *sock, int program_fd)
 {
     struct um_dgram *dgram = sock->dgram;
-    char nothing;
     settle(dgram);
-    if (dgram->count && front(dgram)->is_token &&
-        recv(program_fd, &nothing, sizeof nothing, MSG_DONTWAIT) >= 0)
-        pop(dgram);
+    if (!dgram->has_token || sock->error || dgram->report_count)
+        return;
+    requeue(dgram, program_fd, front(dgram)->is_token ? 1 : dgram->count,
+            false);
 }
 
 int um_dgram_take(struct um_sock *sock, int program_fd, bool peek,
@@ -235,17 +263,13 @@ int um_dgram_take(struct um_sock *sock, int program_fd, bool peek,
 {
     struct um_dgram *dgram = sock->dgram;
     settle(dgram);
-    while (dgram->count && front(dgram)->is_token) {
-        int error = sock->error;
-        if (take_bytes(program_fd, false, buf) < 0)
-            return -EAGAIN;
-        pop(dgram);
-        sock->error = 0;
-        if (error)
-            return -error;
-    }
-    if (!dgram->count)
+    int error = um_error_take(sock, program_fd);
+    if (error < 0)
+        return error;
+    if (dgram->count == dgram->has_token)
         return sock->shut_read ? -ESHUTDOWN : -EAGAIN;
+    if (front(dgram)->is_token)
+        requeue(dgram, program_fd, 1, true);
     ssize_t n = take_bytes(program_fd, peek, buf);
     if (n < 0)
         return (int)n;
@@ -267,19 +291,8 @@ void um_dgram_return(struct um_switchboard *sb, struct um_sock *sock,
         return;
     uint32_t older = dgram->count - 1;
     dgram->queue[(dgram->head + older) & (dgram->room - 1)].when = when;
-    void *buf = older ? malloc(UM_DGRAM_MAX) : NULL;
     /* One by one from the front to the back: those that wait follow. */
-    for (; buf && older; older--) {
-        ssize_t n = take_bytes(program_fd, false, buf);
-        if (n < 0)
-            break;
-        struct um_arrival next = *front(dgram);
-        pop(dgram);
-        if (send(dgram->watch.fd, buf, (size_t)n,
-                 MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
-            push(dgram, &next);
-    }
-    free(buf);
+    requeue(dgram, program_fd, older, true);
     um_wake(sb, sock, false);
 }
 
@@ -299,6 +312,12 @@ void um_dgram_set_class(const struct um_sock *sock, const struct um_how *how,
         ttl = many ? 1 : UM_TTL;
     arrival->ttl = how->has_ttl ? how->ttl : (uint8_t)ttl;
     arrival->tos = how->has_tos ? how->tos : (uint8_t)(tos < 0 ? 0 : tos);
+}
+
+int um_dgram_may_send(struct um_sock *sock, const struct um_how *how)
+{
+    int rc = how->program_fd < 0 ? 0 : um_error_take(sock, how->program_fd);
+    return rc == 0 && sock->shut_write ? -EPIPE : rc;
 }
 
 ssize_t um_dgram_send(struct um_switchboard *sb, struct um_sock *sock,
@@ -323,11 +342,11 @@ static void send_on(struct um_switchboard *sb, struct um_sock *sock, size_t len)
         um_netlink_request(sb, sock, sb->scratch, len);
         return;
     }
-    struct um_how how = {0};
+    struct um_how how = {.program_fd = -1};
     ssize_t rc = um_dgram_send(sb, sock, NULL, &how, sb->scratch, len);
     /* Natively the call fails with EDESTADDRREQ; this one is over. */
     if (rc < 0 && rc != -EDESTADDRREQ && rc != -EPIPE)
-        um_dgram_fail(sb, sock, (int)-rc);
+        um_error_pend(sb, sock, (int)-rc);
 }
 
 void um_dgram_drain(struct um_switchboard *sb, struct um_sock *sock)
@@ -399,6 +418,7 @@ int um_dgram_open(struct um_switchboard *sb, struct um_sock *sock, int end)
     dgram->host[0].watch.fd = dgram->host[1].watch.fd = -1;
     dgram->watch.fn = surrogate_ready;
     um_list_init(&dgram->raws);
+    um_list_init(&dgram->reports);
     int rc = um_watch_add(sb, &dgram->watch, end, EPOLLIN);
     if (rc < 0) {
         close(end);
@@ -422,6 +442,7 @@ void um_dgram_destroy(struct um_switchboard *sb, struct um_sock *sock)
     um_watch_remove(sb, &dgram->watch);
     close(dgram->watch.fd);
     um_list_remove(&dgram->raws);
+    um_reports_destroy(dgram);
     free(dgram->queue);
     free(dgram->known);
     um_later_free(sb, dgram);
@@ -527,7 +548,6 @@ um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
         return rc;
     if (!sock->addr_bound)
         memcpy(sock->local.addr, source, 16);
-    um_host_side_disconnect(sock->dgram);
     sock->peer = peer;
     sock->state = UM_CONNECTED;
     return 0;
@@ -538,7 +558,6 @@ um_verdict um_dgram_disconnect(struct um_call *call)
     struct um_sock *sock = call->sock;
     um_dgram_drain(call->sb, sock);
     forget_address(sock);
-    um_host_side_disconnect(sock->dgram);
     if (sock->dgram->auto_port) {
         um_port_release(sock);
         sock->local.port = 0;

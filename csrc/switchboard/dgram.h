@@ -7,6 +7,8 @@
 
 #include <time.h>
 
+#include <linux/errqueue.h> /* wants time.h before it */
+
 #include "um.h"
 
 /* The longest datagram, with an IP header in front for raw sockets. */
@@ -21,9 +23,22 @@ struct um_arrival {
     uint8_t to[16];
     uint32_t len;
     uint32_t charge; /* what the kernel accounts for it at our end */
-    bool is_token;   /* no datagram: wakes a program for sock->error */
+    bool is_token;   /* no datagram: wakes a program for an error */
     uint8_t ttl, tos;
     struct timespec when;
+};
+
+/* An entry of a socket's error queue: what became of a datagram. */
+struct um_report {
+    struct um_list link; /* in um_dgram.reports */
+    uint64_t given_to;   /* the call that took it, until it is answered */
+    struct sock_extended_err error;
+    /* from: where the datagram was to go; len: of data; the rest is that of
+     * the ICMP message. */
+    struct um_arrival arrival;
+    bool has_offender;
+    uint8_t offender[16]; /* who sent the ICMP message */
+    uint8_t data[];       /* the beginning of the datagram */
 };
 
 /* A destination that was sent to by a host socket. */
@@ -33,10 +48,11 @@ struct um_known {
 };
 
 /* A socket of the host that stands for one of the view. */
+enum { HOST_OPTIONS = 3 };
 struct um_host_side {
     struct um_watch watch; /* fd -1: not open */
     struct um_sock *sock;
-    bool connected;
+    int set[HOST_OPTIONS]; /* its TTL, TOS and MTU discovery; -1: unknown */
 };
 
 struct um_dgram {
@@ -45,6 +61,9 @@ struct um_dgram {
     struct um_arrival *queue; /* ring of room (a power of two) entries */
     uint32_t head, count, room;
     uint64_t charged;            /* sum of the charges in the queue */
+    bool has_token;              /* one of them is a token */
+    struct um_list reports;      /* um_report, oldest first */
+    uint32_t report_count;       /* of those that no call has taken */
     bool auto_port;              /* we chose the port: disconnecting frees it */
     struct um_host_side host[2]; /* IPv4, IPv6 */
     struct um_known *known;
@@ -66,6 +85,7 @@ struct um_how {
     bool has_source, has_ttl, has_tos;
     uint8_t source[16];
     uint8_t ttl, tos;
+    int program_fd; /* a copy of the sender's end; -1: its call is over */
 };
 
 /* ---- dgram.c ---- */
@@ -79,8 +99,10 @@ bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
 /* The same and run the oldest stopped receive: sb->scratch is lost. */
 void um_dgram_deliver(struct um_switchboard *sb, struct um_sock *sock,
                       struct um_arrival *arrival, const void *data);
-/* Set a pending error and make poll see that there is something. */
-void um_dgram_fail(struct um_switchboard *sb, struct um_sock *sock, int error);
+/* Make poll see that there is an error, pending or in the queue. */
+void um_dgram_alert(struct um_switchboard *sb, struct um_sock *sock);
+/* The opposite, once there is none: program_fd is a copy of its end. */
+void um_dgram_calm(struct um_sock *sock, int program_fd);
 /* Send on what the program wrote to its end without our being asked. */
 void um_dgram_drain(struct um_switchboard *sb, struct um_sock *sock);
 /* Take (peek: copy) the next datagram. program_fd: a copy of the program's
@@ -99,6 +121,8 @@ int um_dgram_autobind(struct um_sock *sock);
 /* Can a socket of this domain and binding talk to dest? 0 or negative errno;
  * an unspecified dest becomes the loopback. */
 int um_dgram_check_dest(const struct um_sock *sock, struct um_name *dest);
+/* Is there a pending error, or an end that was shut? Return: 0 or errno. */
+int um_dgram_may_send(struct um_sock *sock, const struct um_how *how);
 /* Fill in ttl and tos of what goes to arrival->to. */
 void um_dgram_set_class(const struct um_sock *sock, const struct um_how *how,
                         struct um_arrival *arrival);
@@ -107,6 +131,34 @@ void um_dgram_set_class(const struct um_sock *sock, const struct um_how *how,
 ssize_t um_dgram_send(struct um_switchboard *sb, struct um_sock *sock,
                       const struct um_name *dest, const struct um_how *how,
                       const void *data, size_t len);
+
+/* ---- errors.c ---- */
+
+/* Set a pending error. */
+void um_error_pend(struct um_switchboard *sb, struct um_sock *sock, int error);
+/* Take the pending error. Return: 0 or a negative errno. */
+int um_error_take(struct um_sock *sock, int program_fd);
+/* An ICMP error arrived for a datagram that sock had sent; report has no data
+ * yet. */
+void um_error_arrived(struct um_switchboard *sb, struct um_sock *sock,
+                      const struct um_report *report, const void *data,
+                      size_t len);
+/* The same for an unreachable port or host of the view; from answers for it,
+ * arrival is the datagram. */
+void um_error_unreachable(struct um_switchboard *sb, struct um_sock *sock,
+                          bool port, const struct um_name *dest,
+                          const uint8_t from[16],
+                          const struct um_arrival *arrival, const void *data);
+/* A datagram to dest was longer than mtu lets through. */
+void um_error_too_long(struct um_switchboard *sb, struct um_sock *sock,
+                       const struct um_name *dest, uint32_t mtu);
+/* The next report for a call, NULL if there is none. */
+struct um_report *um_report_next(struct um_call *call);
+/* The call takes it. */
+void um_report_take(struct um_call *call, struct um_report *report);
+/* The call was abandoned: what it took is the next again. */
+void um_reports_return(struct um_call *call, struct um_sock *sock);
+void um_reports_destroy(struct um_dgram *dgram);
 
 /* ---- udp.c ---- */
 
@@ -121,7 +173,19 @@ int um_host_side_open(struct um_switchboard *sb, struct um_sock *sock, int side,
                       void (*fn)(struct um_switchboard *, struct um_watch *,
                                  uint32_t));
 void um_host_sides_close(struct um_switchboard *sb, struct um_dgram *dgram);
-void um_host_side_disconnect(struct um_dgram *dgram);
+/* Receive from a host socket. ret: whom it is from, its TTL and TOS; with
+ * MSG_ERRQUEUE whom it was for, and the error. Return: bytes or errno. */
+ssize_t um_host_receive(struct um_host_side *host, int flags, void *buf,
+                        size_t len, struct um_report *ret);
+/* Hand on what its error queue holds; local: also its own refusals. */
+void um_host_errors(struct um_switchboard *sb, struct um_host_side *host,
+                    bool local);
+/* Send to dest of the host, with the TTL and TOS of arrival. Return: bytes or
+ * errno. */
+ssize_t um_host_send(struct um_switchboard *sb, struct um_host_side *host,
+                     const struct um_name *dest,
+                     const struct um_arrival *arrival, const void *data,
+                     size_t len);
 /* Remember where something was sent. */
 void um_known_add(struct um_dgram *dgram, const struct um_known *known);
 /* What the view calls the host's peer. Return: NULL if it was never sent
@@ -136,6 +200,9 @@ static inline bool um_is_icmp(const struct um_sock *sock)
 {
     return sock->protocol == IPPROTO_ICMP || sock->protocol == IPPROTO_ICMPV6;
 }
+/* Make the host's error that of sock's own echo request, which data quote. */
+void um_icmp_own_error(const struct um_sock *sock, struct um_report *report,
+                       uint8_t *data, size_t len);
 ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
                      const struct um_name *dest, const struct um_how *how,
                      const void *data, size_t len);
@@ -146,10 +213,12 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
 int um_control_read(struct um_call *call, uint64_t address, size_t len,
                     struct um_how *how);
 #define UM_CONTROL_ROOM 512
-/* Compose the control data that go with an arrival: at most len bytes (and
- * UM_CONTROL_ROOM) into ret. flags: MSG_CTRUNC is added. Return: bytes. */
+/* Compose the control data that go with an arrival, and with the report that
+ * it belongs to (or NULL): at most len bytes (and UM_CONTROL_ROOM) into ret.
+ * flags: MSG_CTRUNC is added. Return: bytes. */
 size_t um_control_compose(const struct um_sock *sock,
-                          const struct um_arrival *arrival, size_t len,
+                          const struct um_arrival *arrival,
+                          const struct um_report *report, size_t len,
                           uint8_t ret[UM_CONTROL_ROOM], uint32_t *flags);
 
 /* ---- netlink.c ---- */

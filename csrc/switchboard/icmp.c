@@ -170,49 +170,21 @@ static void deliver_reply(struct um_switchboard *sb, struct um_sock *sender,
 
 /* ---- the host's ping socket ---- */
 
-static uint8_t hops_of(struct msghdr *msg)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-        int value;
-        if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TTL) ||
-            (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_HOPLIMIT)) {
-            memcpy(&value, CMSG_DATA(c), sizeof value);
-            return (uint8_t)value;
-        }
-    }
-    return UM_TTL;
-}
-
 static bool host_receive(struct um_switchboard *sb, struct um_host_side *host)
 {
     struct um_sock *sock = host->sock;
-    struct sockaddr_storage ss;
-    union {
-        struct cmsghdr head;
-        char room[64];
-    } control;
-    struct iovec iov = {sb->scratch, UM_SCRATCH};
-    struct msghdr msg = {.msg_name = &ss,
-                         .msg_namelen = sizeof ss,
-                         .msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = &control,
-                         .msg_controllen = sizeof control};
-    ssize_t n = recvmsg(host->watch.fd, &msg, MSG_DONTWAIT);
-    if (n < 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return false;
-        um_dgram_fail(sb, sock, errno);
-        return true;
-    }
-    struct um_name peer;
+    struct um_report got;
     bool exact;
-    if (n < ECHO_HEADER || um_name_from_host(&ss, &peer) < 0)
-        return true;
-    const struct um_known *known = um_known_find(sock->dgram, &peer, &exact);
+    ssize_t n = um_host_receive(host, 0, sb->scratch, UM_SCRATCH, &got);
+    if (n == -EAGAIN)
+        return false;
+    const struct um_known *known =
+        n < ECHO_HEADER ? NULL
+                        : um_known_find(sock->dgram, &got.arrival.from, &exact);
     if (!known)
         return true;
-    struct um_arrival arrival = {.from = known->view, .ttl = hops_of(&msg)};
+    struct um_arrival arrival = {
+        .from = known->view, .ttl = got.arrival.ttl, .tos = got.arrival.tos};
     arrival.from.port = 0;
     memcpy(arrival.to, known->source, 16);
     struct echo echo = {sb->scratch, (size_t)n,
@@ -222,34 +194,31 @@ static bool host_receive(struct um_switchboard *sb, struct um_host_side *host)
     return true;
 }
 
+void um_icmp_own_error(const struct um_sock *sock, struct um_report *report,
+                       uint8_t *data, size_t len)
+{
+    report->arrival.from.port = 0;
+    if (len >= ECHO_HEADER)
+        put16(data + 4, sock->dgram->echo_id);
+}
+
 static void host_ready(struct um_switchboard *sb, struct um_watch *watch,
                        uint32_t events)
 {
-    (void)events;
     struct um_host_side *host = UM_CONTAINER(watch, struct um_host_side, watch);
     for (int i = 0; i < HOST_BATCH && host_receive(sb, host); i++)
         ;
-}
-
-static int open_host(struct um_switchboard *sb, struct um_sock *sock, bool v6)
-{
-    int one = 1;
-    bool fresh = sock->dgram->host[v6].watch.fd < 0;
-    int fd = um_host_side_open(sb, sock, v6, sock->protocol, host_ready);
-    if (fd >= 0 && fresh)
-        setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP,
-                   v6 ? IPV6_RECVHOPLIMIT : IP_RECVTTL, &one, sizeof one);
-    return fd;
+    if (events & EPOLLERR)
+        um_host_errors(sb, host, false);
 }
 
 static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
                             const struct um_known *known,
-                            const struct echo *echo)
+                            const struct um_how *how, const struct echo *echo)
 {
-    struct sockaddr_storage ss;
-    socklen_t ss_len = um_name_to_host(&known->host, &ss);
+    struct um_arrival arrival = {0};
     struct um_dgrams *dgrams = um_dgrams_of(sb);
-    int fd = open_host(sb, sock, echo->v6);
+    int fd = um_host_side_open(sb, sock, echo->v6, sock->protocol, host_ready);
     if (fd == -EACCES || fd == -EPERM) {
         if (!dgrams->ping_warned)
             um_log(sb, UM_LOG_WARNING,
@@ -262,11 +231,10 @@ static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
     if (fd < 0)
         return fd;
     um_known_add(sock->dgram, known);
-    if (sendto(fd, echo->data, echo->len, MSG_DONTWAIT | MSG_NOSIGNAL,
-               (struct sockaddr *)&ss, ss_len) < 0 &&
-        errno != EAGAIN && errno != ENOBUFS)
-        return -errno;
-    return (ssize_t)echo->len;
+    memcpy(arrival.to, known->view.addr, 16);
+    um_dgram_set_class(sock, how, &arrival);
+    return um_host_send(sb, &sock->dgram->host[echo->v6], &known->host,
+                        &arrival, echo->data, echo->len);
 }
 
 /* ---- sending ---- */
@@ -321,26 +289,32 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
         rc = -ENETUNREACH;
     if (rc == 0)
         rc = parse(sock, &echo);
-    if (rc == 0 && sock->shut_write)
-        rc = -EPIPE;
     if (rc < 0)
         return rc;
     int road = um_stack_route(sock->stack, sock->protocol, &known.view,
                               &known.host, known.source);
     if (road < 0)
         return road;
-    if (road == UM_ROAD_UNREACHABLE)
-        return -EHOSTUNREACH;
+    rc = um_dgram_may_send(sock, how);
+    if (rc < 0)
+        return rc;
     if (how->has_source)
         memcpy(known.source, how->source, 16);
     else if (!um_addr_is_any(sock->local.addr))
         memcpy(known.source, sock->local.addr, 16);
     known.host.port = 0;
+    if (road == UM_ROAD_UNREACHABLE) {
+        struct um_arrival arrival = {.len = (uint32_t)echo.len};
+        memcpy(arrival.from.addr, known.source, 16);
+        um_error_unreachable(sb, sock, false, &known.view, known.source,
+                             &arrival, echo.data);
+        return (ssize_t)len;
+    }
     if (!is_request(&echo) || um_addr_is_multicast(known.view.addr))
         return (ssize_t)len;
     bool mapped = !um_addr_equal(known.view.addr, known.host.addr);
     if (road == UM_ROAD_RELAY && !mapped) {
-        ssize_t n = send_relayed(sb, sock, &known, &echo);
+        ssize_t n = send_relayed(sb, sock, &known, how, &echo);
         return n < 0 ? n : (ssize_t)len;
     }
     answer(sb, sock, &known, &echo);

@@ -125,7 +125,7 @@ static um_verdict send_datagram(struct um_call *call, const struct message *m,
     struct um_switchboard *sb = call->sb;
     struct um_sock *sock = call->sock;
     struct um_name dest;
-    struct um_how how = {0};
+    struct um_how how = {.program_fd = call->fd};
     if (flags & MSG_OOB)
         return -EOPNOTSUPP;
     int named = read_destination(call, m, &dest);
@@ -134,11 +134,6 @@ static um_verdict send_datagram(struct um_call *call, const struct message *m,
     int rc = um_control_read(call, m->control, m->control_len, &how);
     if (rc < 0)
         return rc;
-    if (sock->error) {
-        rc = -sock->error;
-        sock->error = 0;
-        return rc;
-    }
     ssize_t n =
         um_dgram_send(sb, sock, named ? &dest : NULL, &how, sb->scratch, len);
     return n == -EPIPE ? um_broken_pipe(call, flags) : n;
@@ -259,9 +254,10 @@ um_verdict um_handle_sendmmsg(struct um_call *call)
 
 /* Where a call's data go and what came with them. */
 struct receipt {
-    struct message *message; /* NULL: recvfrom */
-    uint64_t address;        /* of the message in the program */
-    size_t at;               /* in scratch */
+    struct message *message;        /* NULL: recvfrom */
+    uint64_t address;               /* of the message in the program */
+    size_t at;                      /* in scratch */
+    const struct um_report *report; /* of the error queue, or NULL */
 };
 
 static struct taken *taken_at(struct um_call *call, size_t at)
@@ -327,8 +323,8 @@ static int write_header(struct um_call *call, const struct receipt *r,
         uint32_t flags;
     } tail = {.flags = flags};
     size_t room = m->control ? m->control_len : 0, count = 2;
-    tail.control_len =
-        um_control_compose(call->sock, arrival, room, control, &tail.flags);
+    tail.control_len = um_control_compose(call->sock, arrival, r->report, room,
+                                          control, &tail.flags);
     struct um_piece pieces[4] = {
         {m->control, control, tail.control_len},
         {r->address + offsetof(struct message, control_len), &tail,
@@ -348,29 +344,31 @@ static int write_header(struct um_call *call, const struct receipt *r,
 }
 
 static um_verdict write_message(struct um_call *call, const struct receipt *r,
-                                const struct taken *taken, int flags)
+                                const struct um_arrival *arrival,
+                                const void *data, int flags)
 {
-    const struct um_arrival *arrival = &taken->arrival;
     ssize_t n = um_write_vector(call, r->message->iov, r->message->iov_count,
-                                taken->data, arrival->len);
+                                data, arrival->len);
     if (n < 0)
         return n;
     bool cut = (size_t)n < arrival->len;
     uint32_t shown = (uint32_t)flags & MSG_CMSG_CLOEXEC;
+    if (r->report)
+        shown |= MSG_ERRQUEUE;
     int rc = write_header(call, r, arrival, cut ? shown | MSG_TRUNC : shown);
     if (rc < 0)
         return rc;
     return flags & MSG_TRUNC ? (um_verdict)arrival->len : n;
 }
 
-static um_verdict write_plain(struct um_call *call, const struct taken *taken,
-                              int flags)
+static um_verdict write_plain(struct um_call *call,
+                              const struct um_arrival *arrival,
+                              const void *data, int flags)
 {
     struct sockaddr_storage ss;
-    size_t len = taken->arrival.len;
+    size_t len = arrival->len;
     size_t step = call->args[2] < len ? call->args[2] : len;
-    int32_t room = 0,
-            name_len = (int32_t)sender_name(call->sock, &taken->arrival, &ss);
+    int32_t room = 0, name_len = (int32_t)sender_name(call->sock, arrival, &ss);
     if (call->args[4]) {
         int rc = um_read(call, call->args[5], &room, sizeof room);
         if (rc < 0)
@@ -379,7 +377,7 @@ static um_verdict write_plain(struct um_call *call, const struct taken *taken,
             return -EINVAL;
     }
     struct um_piece pieces[] = {
-        {call->args[1], taken->data, step},
+        {call->args[1], data, step},
         {call->args[4], &ss, (size_t)(room < name_len ? room : name_len)},
         {call->args[5], &name_len, call->args[4] ? sizeof name_len : 0},
     };
@@ -407,15 +405,45 @@ static um_verdict write_end(struct um_call *call, const struct receipt *r,
                              nothing, sizeof nothing);
 }
 
+static um_verdict write_received(struct um_call *call, const struct receipt *r,
+                                 const struct um_arrival *arrival,
+                                 const void *data, int flags)
+{
+    return r->message ? write_message(call, r, arrival, data, flags)
+                      : write_plain(call, arrival, data, flags);
+}
+
+static void give_report_back(struct um_call *call)
+{
+    struct um_sock *sock = um_sock_find(call->sb, (uintptr_t)call->undo_arg);
+    if (sock && sock->dgram)
+        um_reports_return(call, sock);
+}
+
+/* Receive from the error queue; MSG_PEEK and MSG_TRUNC mean nothing there. */
+static um_verdict receive_report(struct um_call *call, struct receipt *r,
+                                 int flags)
+{
+    struct um_report *report = um_report_next(call);
+    if (!report)
+        return -EAGAIN;
+    r->report = report;
+    call->undo = give_report_back;
+    call->undo_arg = (void *)(uintptr_t)call->sock->cookie;
+    um_report_take(call, report);
+    return write_received(call, r, &report->arrival, report->data,
+                          flags & ~MSG_TRUNC);
+}
+
 /* Receive one datagram. Return: what recvmsg(2) does, -EAGAIN if none is
  * there. */
-static um_verdict receive_one(struct um_call *call, const struct receipt *r,
+static um_verdict receive_one(struct um_call *call, struct receipt *r,
                               int flags)
 {
     struct taken *taken = taken_at(call, r->at);
     bool peek = flags & MSG_PEEK;
     if (flags & MSG_ERRQUEUE)
-        return -EAGAIN; /* errors are not queued: see docs/compatibility.md */
+        return receive_report(call, r, flags);
     int rc =
         um_dgram_take(call->sock, call->fd, peek, &taken->arrival, taken->data);
     if (rc == -ESHUTDOWN)
@@ -424,8 +452,8 @@ static um_verdict receive_one(struct um_call *call, const struct receipt *r,
         return rc;
     if (!peek)
         note_taken(call);
-    um_verdict verdict = r->message ? write_message(call, r, taken, flags)
-                                    : write_plain(call, taken, flags);
+    um_verdict verdict =
+        write_received(call, r, &taken->arrival, taken->data, flags);
     /* As Linux: what could not be written is lost. */
     if (verdict < 0 && verdict != -ENOENT && !peek)
         call->undo_count--;
@@ -499,7 +527,8 @@ static um_verdict receive_messages(struct um_call *call, uint32_t count,
                            &len, sizeof len);
         if (verdict < 0)
             break;
-        at += taken_size(taken_at(call, at));
+        if (!(flags & MSG_ERRQUEUE))
+            at += taken_size(taken_at(call, at));
         done++;
     }
     if (verdict == -ENOENT)

@@ -86,6 +86,8 @@ static int get_cookie(struct um_call *call, uint8_t *ret, size_t asked)
 static void undo_error(struct um_call *call)
 {
     call->sock->error = (int)(intptr_t)call->undo_arg;
+    if (call->sock->dgram && call->sock->error)
+        um_dgram_alert(call->sb, call->sock);
 }
 
 /* The surrogate's own error is taken too: it speaks of the unix socket, and
@@ -110,7 +112,7 @@ static int get_error(struct um_call *call, uint8_t *ret, size_t asked)
         sock->over = true;
     sock->error = 0;
     if (sock->dgram && error)
-        um_dgram_error_told(sock, call->fd);
+        um_dgram_calm(sock, call->fd);
     call->undo = undo_error;
     call->undo_arg = (void *)(intptr_t)error;
     return option_give_int(ret, error);
@@ -278,6 +280,14 @@ static void note_timestamp(struct um_sock *sock, const struct row *row,
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
         if (forms[i] != row->name)
             option_forget(sock, option_find(sock, SOL_SOCKET, forms[i]));
+}
+
+/* Who wants no reports any more gives up those that wait. */
+static void note_recverr(struct um_sock *sock, const struct row *row, int value)
+{
+    (void)row;
+    if (!value && sock->dgram)
+        um_reports_destroy(sock->dgram);
 }
 
 static int set_v6only(struct um_call *call, const struct row *row,
@@ -462,7 +472,7 @@ static const struct row rows[] = {
     {IPPROTO_IP, IP_RETOPTS, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IP, IP_PKTINFO, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IP, IP_MTU_DISCOVER, KERNEL | HOST, NULL, NULL, NULL},
-    {IPPROTO_IP, IP_RECVERR, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IP, IP_RECVERR, KERNEL, NULL, NULL, note_recverr},
     {IPPROTO_IP, IP_RECVERR_RFC4884, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IP, IP_RECVTTL, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IP, IP_RECVTOS, KERNEL, NULL, NULL, NULL},
@@ -507,7 +517,7 @@ static const struct row rows[] = {
     {IPPROTO_IPV6, OPT_IPV6_MULTICAST_ALL, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IPV6, IPV6_MTU_DISCOVER, KERNEL | HOST, NULL, NULL, NULL},
     {IPPROTO_IPV6, IPV6_MTU, KERNEL, NULL, get_mtu6, NULL},
-    {IPPROTO_IPV6, IPV6_RECVERR, KERNEL, NULL, NULL, NULL},
+    {IPPROTO_IPV6, IPV6_RECVERR, KERNEL, NULL, NULL, note_recverr},
     {IPPROTO_IPV6, OPT_IPV6_RECVERR_RFC4884, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IPV6, OPT_IPV6_ROUTER_ISOLATE, KERNEL, NULL, NULL, NULL},
     {IPPROTO_IPV6, IPV6_RECVPKTINFO, KERNEL, NULL, NULL, NULL},

@@ -8,8 +8,8 @@
  * stays the same whatever the destination, and what comes in is let through
  * from the addresses that were sent to. Those are remembered, because a map
  * may lead 10.0.2.3:53 to another port of the host and the answer must come
- * from 10.0.2.3:53. While the view's socket is connected, so is the host's:
- * that is how ECONNREFUSED comes back.
+ * from 10.0.2.3:53. ICMP errors come back by the host socket's error queue,
+ * which tells for which destination, so the host socket is never connected.
  *
  * A forward is the reverse: a bound socket of the host whose peers appear in
  * the view under a name to which answers can be sent. The name leads back
@@ -26,7 +26,14 @@
 #include "dgram.h"
 
 enum { UDP_MAX_V4 = 65507, UDP_MAX_V6 = 65527 };
+enum { HEADERS_V4 = 28, HEADERS_V6 = 48 };
+
+/* Of lo (IPv4 cannot use its last byte), and of nat0. */
+enum { MTU_LO_V4 = 65535, MTU_LO_V6 = 65536, MTU_CARD = 65500 };
 enum { HOST_BATCH = 64, KNOWN_MAX = 256, FLOW_MAX = 1024 };
+
+/* As much as an error of the host may quote of a datagram. */
+enum { QUOTED_MAX = 2048 };
 
 /* Bits before an IPv4 address in its mapped form. */
 enum { V4_PREFIX = 96 };
@@ -68,6 +75,18 @@ const struct um_known *um_known_find(const struct um_dgram *dgram,
 
 /* ---- host sockets ---- */
 
+/* Errors, and the TTL and TOS of what comes. */
+static void ask_for_messages(int fd, int side)
+{
+    static const int names[2][3] = {
+        {IP_RECVERR, IP_RECVTTL, IP_RECVTOS},
+        {IPV6_RECVERR, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS}};
+    int one = 1;
+    for (int i = 0; i < 3; i++)
+        setsockopt(fd, side ? IPPROTO_IPV6 : IPPROTO_IP, names[side][i], &one,
+                   sizeof one);
+}
+
 int um_host_side_open(struct um_switchboard *sb, struct um_sock *sock, int side,
                       int protocol,
                       void (*fn)(struct um_switchboard *, struct um_watch *,
@@ -81,6 +100,8 @@ int um_host_side_open(struct um_switchboard *sb, struct um_sock *sock, int side,
     if (fd < 0)
         return -errno;
     um_options_to_host(sock, fd);
+    ask_for_messages(fd, side);
+    memset(host->set, -1, sizeof host->set);
     host->sock = sock;
     host->watch.fn = fn;
     int rc = um_watch_add(sb, &host->watch, fd, EPOLLIN);
@@ -104,14 +125,144 @@ void um_host_sides_close(struct um_switchboard *sb, struct um_dgram *dgram)
     }
 }
 
-void um_host_side_disconnect(struct um_dgram *dgram)
+/* An int, or the one byte that IP_TOS is. */
+static uint8_t small_number(const struct cmsghdr *c)
 {
-    struct sockaddr none = {.sa_family = AF_UNSPEC};
-    for (int side = 0; side < 2; side++) {
-        struct um_host_side *host = &dgram->host[side];
-        if (host->watch.fd >= 0 && host->connected)
-            connect(host->watch.fd, &none, sizeof none);
-        host->connected = false;
+    int value;
+    if (c->cmsg_len < CMSG_LEN(sizeof value))
+        return *CMSG_DATA(c);
+    memcpy(&value, CMSG_DATA(c), sizeof value);
+    return (uint8_t)value;
+}
+
+static void read_error(const uint8_t *data, size_t len, struct um_report *ret)
+{
+    struct um_name offender;
+    struct sockaddr_storage ss = {0};
+    memcpy(&ret->error, data, sizeof ret->error);
+    memcpy(&ss, data + sizeof ret->error, len - sizeof ret->error);
+    ret->has_offender = um_name_from_host(&ss, &offender) == 0;
+    if (ret->has_offender)
+        memcpy(ret->offender, offender.addr, 16);
+}
+
+/* What came with a message of the host: TTL, TOS, the error if it is one. */
+static void read_control(struct msghdr *msg, struct um_report *ret)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        bool v4 = c->cmsg_level == IPPROTO_IP;
+        int type = c->cmsg_type;
+        if (!v4 && c->cmsg_level != IPPROTO_IPV6)
+            continue;
+        if (type == (v4 ? IP_TTL : IPV6_HOPLIMIT))
+            ret->arrival.ttl = small_number(c);
+        else if (type == (v4 ? IP_TOS : IPV6_TCLASS))
+            ret->arrival.tos = small_number(c);
+        else if (type == (v4 ? IP_RECVERR : IPV6_RECVERR))
+            read_error(CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0), ret);
+    }
+}
+
+ssize_t um_host_receive(struct um_host_side *host, int flags, void *buf,
+                        size_t len, struct um_report *ret)
+{
+    struct sockaddr_storage ss = {0};
+    union {
+        struct cmsghdr head;
+        char room[256];
+    } control;
+    struct iovec iov = {buf, len};
+    struct msghdr msg = {.msg_name = &ss,
+                         .msg_namelen = sizeof ss,
+                         .msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = &control,
+                         .msg_controllen = sizeof control};
+    memset(ret, 0, sizeof *ret);
+    ret->arrival.ttl = UM_TTL;
+    ssize_t n = recvmsg(host->watch.fd, &msg, MSG_DONTWAIT | flags);
+    if (n < 0)
+        return -errno;
+    read_control(&msg, ret);
+    return um_name_from_host(&ss, &ret->arrival.from) < 0 ? -EAFNOSUPPORT : n;
+}
+
+/* Translate an error of the host into the view's names. */
+static void pass_error(struct um_switchboard *sb, struct um_sock *sock,
+                       struct um_report *report, void *data, size_t len)
+{
+    bool exact;
+    struct um_name *dest = &report->arrival.from;
+    const struct um_known *known = um_known_find(sock->dgram, dest, &exact);
+    if (!known || !exact)
+        return;
+    if (report->error.ee_origin == SO_EE_ORIGIN_LOCAL) {
+        um_error_too_long(sb, sock, &known->view, report->error.ee_info);
+        return;
+    }
+    if (um_addr_equal(report->offender, dest->addr))
+        memcpy(report->offender, known->view.addr, 16);
+    *dest = known->view;
+    memcpy(report->arrival.to, known->source, 16);
+    if (um_is_icmp(sock))
+        um_icmp_own_error(sock, report, data, len);
+    um_error_arrived(sb, sock, report, data, len);
+}
+
+void um_host_errors(struct um_switchboard *sb, struct um_host_side *host,
+                    bool local)
+{
+    struct um_report report;
+    uint8_t data[QUOTED_MAX];
+    for (int i = 0; i < HOST_BATCH; i++) {
+        ssize_t n =
+            um_host_receive(host, MSG_ERRQUEUE, data, sizeof data, &report);
+        if (n == -EAGAIN)
+            break;
+        if (n >= 0 && (local || report.error.ee_origin != SO_EE_ORIGIN_LOCAL))
+            pass_error(sb, host->sock, &report, data, (size_t)n);
+    }
+}
+
+/* Let the host socket send as the view's would send this datagram. */
+static void follow_options(struct um_host_side *host, bool v4,
+                           const struct um_arrival *arrival)
+{
+    static const int names[2][HOST_OPTIONS] = {
+        {IPV6_UNICAST_HOPS, IPV6_TCLASS, IPV6_MTU_DISCOVER},
+        {IP_TTL, IP_TOS, IP_MTU_DISCOVER}};
+    int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+    int values[HOST_OPTIONS] = {
+        arrival->ttl, arrival->tos,
+        um_option_int(host->sock, level, names[v4][2], IP_PMTUDISC_WANT)};
+    for (int i = 0; i < HOST_OPTIONS; i++) {
+        if (host->set[i] != values[i])
+            setsockopt(host->watch.fd, level, names[v4][i], &values[i],
+                       sizeof values[i]);
+        host->set[i] = values[i];
+    }
+}
+
+/* An error may be that of an earlier datagram: it is gone when the queue is
+ * empty, and the second try tells. */
+ssize_t um_host_send(struct um_switchboard *sb, struct um_host_side *host,
+                     const struct um_name *dest,
+                     const struct um_arrival *arrival, const void *data,
+                     size_t len)
+{
+    follow_options(host, um_addr_is_v4(dest->addr), arrival);
+    struct sockaddr_storage ss;
+    socklen_t ss_len = um_name_to_host(dest, &ss);
+    for (bool again = false;; again = true) {
+        if (sendto(host->watch.fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL,
+                   (struct sockaddr *)&ss, ss_len) >= 0)
+            return (ssize_t)len;
+        int error = errno;
+        if (error == EAGAIN || error == ENOBUFS)
+            return (ssize_t)len; /* dropped, as on a full link */
+        um_host_errors(sb, host, again);
+        if (again)
+            return -error;
     }
 }
 
@@ -119,71 +270,50 @@ void um_host_side_disconnect(struct um_dgram *dgram)
 static bool host_receive(struct um_switchboard *sb, struct um_host_side *host)
 {
     struct um_sock *sock = host->sock;
-    struct sockaddr_storage ss;
-    socklen_t ss_len = sizeof ss;
-    ssize_t n = recvfrom(host->watch.fd, sb->scratch, UM_SCRATCH, MSG_DONTWAIT,
-                         (struct sockaddr *)&ss, &ss_len);
-    if (n < 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return false;
-        um_dgram_fail(sb, sock, errno);
-        return true;
-    }
-    struct um_name peer;
+    struct um_report got;
+    ssize_t n = um_host_receive(host, 0, sb->scratch, UM_SCRATCH, &got);
+    if (n == -EAGAIN)
+        return false;
     bool exact;
-    if (um_name_from_host(&ss, &peer) < 0)
-        return true;
-    const struct um_known *known = um_known_find(sock->dgram, &peer, &exact);
+    const struct um_name *peer = &got.arrival.from;
+    const struct um_known *known =
+        n >= 0 ? um_known_find(sock->dgram, peer, &exact) : NULL;
     if (!known)
         return true;
-    struct um_arrival arrival = {.len = (uint32_t)n, .ttl = UM_TTL};
-    arrival.from = known->view;
+    struct um_arrival arrival = {.from = known->view,
+                                 .len = (uint32_t)n,
+                                 .ttl = got.arrival.ttl,
+                                 .tos = got.arrival.tos};
     if (!exact)
-        um_stack_unmap(sock->stack, sock->protocol, &peer, &arrival.from);
+        um_stack_unmap(sock->stack, sock->protocol, peer, &arrival.from);
     memcpy(arrival.to, known->source, 16);
-    um_dgram_deliver(sb, sock, &arrival, sb->scratch);
+    if (sock->state != UM_CONNECTED ||
+        um_name_equal(&arrival.from, &sock->peer))
+        um_dgram_deliver(sb, sock, &arrival, sb->scratch);
     return true;
 }
 
 static void host_ready(struct um_switchboard *sb, struct um_watch *watch,
                        uint32_t events)
 {
-    (void)events;
     struct um_host_side *host = UM_CONTAINER(watch, struct um_host_side, watch);
     for (int i = 0; i < HOST_BATCH && host_receive(sb, host); i++)
         ;
-}
-
-/* Connect the host socket like the view's. */
-static void follow_connect(struct um_sock *sock, struct um_host_side *host,
-                           const struct um_known *known)
-{
-    struct sockaddr_storage ss;
-    if (host->connected || sock->state != UM_CONNECTED ||
-        !um_name_equal(&known->view, &sock->peer))
-        return;
-    socklen_t len = um_name_to_host(&known->host, &ss);
-    host->connected = connect(host->watch.fd, (struct sockaddr *)&ss, len) == 0;
+    if (events & EPOLLERR)
+        um_host_errors(sb, host, false);
 }
 
 static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
-                            const struct um_known *known, const void *data,
-                            size_t len)
+                            const struct um_known *known,
+                            const struct um_arrival *arrival, const void *data)
 {
-    struct sockaddr_storage ss;
-    socklen_t ss_len = um_name_to_host(&known->host, &ss);
-    int side = ss.ss_family == AF_INET6;
+    int side = !um_addr_is_v4(known->host.addr);
     int fd = um_host_side_open(sb, sock, side, sock->protocol, host_ready);
     if (fd < 0)
         return fd;
-    follow_connect(sock, &sock->dgram->host[side], known);
     um_known_add(sock->dgram, known);
-    if (sendto(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL,
-               (struct sockaddr *)&ss, ss_len) >= 0)
-        return (ssize_t)len;
-    if (errno == EAGAIN || errno == ENOBUFS)
-        return (ssize_t)len; /* dropped, as on a full link */
-    return -errno;
+    return um_host_send(sb, &sock->dgram->host[side], &known->host, arrival,
+                        data, arrival->len);
 }
 
 /* ---- many receivers ---- */
@@ -397,18 +527,35 @@ void um_forwards_destroy(struct um_switchboard *sb, struct um_dgrams *dgrams)
 
 /* ---- sending ---- */
 
-static int check_length(const struct um_name *dest, size_t len)
+/* The longest datagram that goes in one piece, or in as many as it takes. */
+static int check_length(struct um_switchboard *sb, struct um_sock *sock,
+                        const struct um_name *dest, int road, size_t len)
 {
-    size_t max = um_addr_is_v4(dest->addr) ? UDP_MAX_V4 : UDP_MAX_V6;
-    return len > max ? -EMSGSIZE : 0;
+    bool v4 = um_addr_is_v4(dest->addr), lo = road == UM_ROAD_LOCAL;
+    size_t headers = v4 ? HEADERS_V4 : HEADERS_V6;
+    size_t mtu = !lo ? MTU_CARD : v4 ? MTU_LO_V4 : MTU_LO_V6;
+    int discover = um_option_int(sock, v4 ? IPPROTO_IP : IPPROTO_IPV6,
+                                 v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER,
+                                 IP_PMTUDISC_WANT);
+    size_t max = v4 ? UDP_MAX_V4 : UDP_MAX_V6;
+    if (discover >= IP_PMTUDISC_DO && discover != IP_PMTUDISC_OMIT &&
+        mtu - headers < max)
+        max = mtu - headers;
+    if (len <= max)
+        return 0;
+    /* udp_sendmsg() looks at 16 bits before it looks at the socket. */
+    if (!v4 || len <= UINT16_MAX)
+        um_error_too_long(sb, sock, dest, (uint32_t)mtu);
+    return -EMSGSIZE;
 }
 
-/* A closed port: only a connected sender is told. */
-static void refuse(struct um_switchboard *sb, struct um_sock *sock,
-                   const struct um_name *dest)
+/* Nobody has the port, or no host has the address. */
+static void fail_later(struct um_switchboard *sb, struct um_sock *sock,
+                       bool port, const struct um_name *dest,
+                       const struct um_arrival *arrival, const void *data)
 {
-    if (sock->state == UM_CONNECTED && um_name_equal(dest, &sock->peer))
-        um_dgram_fail(sb, sock, ECONNREFUSED);
+    um_error_unreachable(sb, sock, port, dest,
+                         port ? dest->addr : arrival->from.addr, arrival, data);
 }
 
 static void send_local(struct um_switchboard *sb, struct um_sock *sock,
@@ -420,7 +567,7 @@ static void send_local(struct um_switchboard *sb, struct um_sock *sock,
     if (receiver && receiver->dgram)
         um_dgram_deliver(sb, receiver, arrival, data);
     else
-        refuse(sb, sock, dest);
+        fail_later(sb, sock, true, dest, arrival, data);
 }
 
 /* Fill in who sends: the chosen source, else the bound address, else the
@@ -447,18 +594,19 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     int rc = um_dgram_autobind(sock);
     if (rc == 0)
         rc = dest->port ? um_dgram_check_dest(sock, dest) : -EINVAL;
-    if (rc == 0)
-        rc = check_length(dest, len);
-    if (rc == 0 && sock->shut_write)
-        rc = -EPIPE;
     if (rc < 0)
         return rc;
-    if (send_by_forward(sb, sock, dest, data, len))
-        return (ssize_t)len;
     int road = um_stack_route(sock->stack, sock->protocol, dest, &known.host,
                               known.source);
     if (road < 0)
         return road;
+    rc = check_length(sb, sock, dest, road, len);
+    if (rc == 0)
+        rc = um_dgram_may_send(sock, how);
+    if (rc < 0)
+        return rc;
+    if (send_by_forward(sb, sock, dest, data, len))
+        return (ssize_t)len;
     set_source(sock, how, known.source, &arrival.from);
     memcpy(known.source, arrival.from.addr, 16);
     memcpy(arrival.to, dest->addr, 16);
@@ -475,12 +623,13 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
         send_local(sb, sock, dest, &arrival, data);
         break;
     case UM_ROAD_RELAY:
-        return send_relayed(sb, sock, &known, data, len);
+        return send_relayed(sb, sock, &known, &arrival, data);
     case UM_ROAD_REFUSED:
-        refuse(sb, sock, dest);
+        fail_later(sb, sock, true, dest, &arrival, data);
         break;
     case UM_ROAD_UNREACHABLE:
-        return -EHOSTUNREACH;
+        fail_later(sb, sock, false, dest, &arrival, data);
+        break;
     }
     return (ssize_t)len;
 }

@@ -464,8 +464,6 @@ um_verdict um_dgram_bind(struct um_call *call, const struct um_name *name);
 um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name);
 um_verdict um_dgram_disconnect(struct um_call *call);
 um_verdict um_dgram_shutdown(struct um_call *call, int how);
-/* SO_ERROR has been read through program_fd: poll need not wake for it. */
-void um_dgram_error_told(struct um_sock *sock, int program_fd);
 /* Bytes of the next datagram (FIONREAD), 0 if there is none. */
 int um_dgram_next_size(struct um_sock *sock);
 int um_dgram_forward(struct um_switchboard *sb, struct um_stack *stack, int fd,
