@@ -13,6 +13,33 @@ _FIRST_SEND = (
     "what is never stopped is a unix socket's: of a connection that is over, send() "
     "says EPIPE before the error, and recv() says ECONNRESET whatever the error is"
 )
+_LOCAL = ("local", "local-back")
+_RELAY = ("relay", "relay-back")
+_ROADS: dict[str, tuple[tuple[str, ...], str]] = {
+    "mask_after_far_closed": (
+        _LOCAL,
+        "the peer of a local connection is a unix socket: its close() shows HUP",
+    ),
+    "send_after_far_closed": (
+        _LOCAL + _RELAY,
+        "locally the peer's close() forbids to send at once; by relay the reset that "
+        "answers what was sent comes later",
+    ),
+    "far_resets": (_LOCAL, "SO_LINGER with no time does not reset local connections"),
+    "far_resets_after_data": (_LOCAL, "as far_resets"),
+    "near_resets": (_LOCAL, "as far_resets"),
+    "waiting_receiver_and_an_end": (_LOCAL, "as far_resets"),
+    "shutdown_after_a_reset": (
+        _LOCAL + _RELAY,
+        "a connection that was reset keeps its state until close()",
+    ),
+    "waiting_sender_and_a_reset": (
+        _LOCAL + _RELAY,
+        "a sender that waits gets EPIPE of a reset, where TCP says ECONNRESET",
+    ),
+    "urgent_data": (_RELAY, "the relay road carries urgent data as ordinary data"),
+    "urgent_data_out": (_RELAY, "as urgent_data"),
+}
 
 KNOWN: dict[tuple[str, str], str] = {
     ("streams_states", "fresh_plain"): _UNCONNECTED,
@@ -74,4 +101,9 @@ KNOWN: dict[tuple[str, str], str] = {
     ("options", "linger_reset"): (
         "SO_LINGER with no time resets relayed connections, not local ones"
     ),
+}
+KNOWN |= {
+    ("roads", f"{case}-{road}"): reason
+    for case, (roads, reason) in _ROADS.items()
+    for road in roads
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import importlib
 import json
 import os
@@ -155,9 +156,39 @@ def exact(sock: socket.socket, count: int) -> bytes:
     return bytes(data)
 
 
-def cases(module: object) -> list[str]:
-    """Return the names of a probe's cases, in their order in the file."""
-    return [name[5:] for name in vars(module) if name.startswith("case_")]
+def drain(sock: socket.socket) -> int:
+    """Receive until the end and return how much it was."""
+    total = 0
+    while chunk := sock.recv(1 << 16):
+        total += len(chunk)
+    return total
+
+
+def pending_error(sock: socket.socket) -> str:
+    """Take SO_ERROR and return its name."""
+    return name_of(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+
+def cases(module: object) -> dict[str, Callable[[], None]]:
+    """Return a probe's cases by name, in their order in the file.
+
+    A case that is run over several roads (ends.over) is one for each: "name-road".
+    """
+    found: dict[str, Callable[[], None]] = {}
+    for name, call in vars(module).items():
+        if not name.startswith("case_"):
+            continue
+        if not hasattr(call, "roads"):
+            found[name[5:]] = call
+        for road in getattr(call, "roads", ()):
+            found[f"{name[5:]}-{road}"] = functools.partial(_on_road, call, road)
+    return found
+
+
+def _on_road(case: Callable[[Any], None], name: str) -> None:
+    import ends
+
+    case(ends.Road(name))
 
 
 def _run_case(call: Callable[[], None], write_fd: int) -> None:
@@ -195,12 +226,22 @@ def run_case(call: Callable[[], None]) -> list[str]:
 
 
 def main() -> None:
-    """Run the probe file and the cases that the command line names (or all)."""
-    module: Any = importlib.import_module(sys.argv[1])
-    for name in sys.argv[2:] or cases(module):
-        line = json.dumps([name, run_case(getattr(module, f"case_{name}"))])
-        sys.stdout.write(line + "\n")
+    """Run the probe file and the cases that the command line names (or all).
+
+    With --list it only tells the cases of the probe files that are named.
+    """
+    if sys.argv[1] == "--list":
+        found = {name: list(cases(_load(name))) for name in sys.argv[2:]}
+        sys.stdout.write(json.dumps(found))
+        return
+    known = cases(_load(sys.argv[1]))
+    for name in sys.argv[2:] or known:
+        sys.stdout.write(json.dumps([name, run_case(known[name])]) + "\n")
         sys.stdout.flush()
+
+
+def _load(name: str) -> object:
+    return importlib.import_module(name)
 
 
 if __name__ == "__main__":
