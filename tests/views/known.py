@@ -29,10 +29,6 @@ _ROADS: dict[str, tuple[tuple[str, ...], str]] = {
     "far_resets_after_data": (_LOCAL, "as far_resets"),
     "near_resets": (_LOCAL, "as far_resets"),
     "waiting_receiver_and_an_end": (_LOCAL, "as far_resets"),
-    "shutdown_after_a_reset": (
-        _LOCAL + _RELAY,
-        "a connection that was reset keeps its state until close()",
-    ),
     "waiting_sender_and_a_reset": (
         _LOCAL + _RELAY,
         "a sender that waits gets EPIPE of a reset, where TCP says ECONNRESET",

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -195,8 +195,14 @@ def test_host_option_opens_the_hosts_loopback(user: User) -> None:
         for address in _GATEWAYS:
             assert f"tcp {address} connect ok" in lines
             assert f"tcp {address} sendto ok" not in lines  # MSG_FASTOPEN
-        assert "tcp" in arrived
-        assert "udp" in arrived
+        _wait_until(lambda: {"tcp", "udp"} <= set(arrived))
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_sockets_of_the_host_are_of_no_use(user: User) -> None:
