@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -44,8 +44,16 @@ ExitOnForwardFailure yes
 
 
 @contextlib.contextmanager
-def sshd(place: Place, family: int = 4) -> Iterator[tuple[str, ...]]:
-    """Run sshd at the place; give the options with which ssh and sftp reach it."""
+def sshd(
+    place: Place, family: int = 4, *, inside: Sequence[str] = ()
+) -> Iterator[tuple[str, ...]]:
+    """Run sshd at the place; give the options with which ssh and sftp reach it.
+
+    Args:
+        place: Where.
+        family: Which of the server's addresses the options name.
+        inside: A command that runs sshd, such as env.
+    """
     require("ssh", "sshd", "ssh-keygen", "sftp")
     user = place.server.user
     folder = user.folder / "ssh"
@@ -67,7 +75,7 @@ def sshd(place: Place, family: int = 4) -> Iterator[tuple[str, ...]]:
     program = shutil.which("sshd", path="/usr/sbin:/usr/bin")
     assert program is not None
     with place.server.serve(
-        *(program, "-D", "-e", "-f", str(folder / "sshd_config")),
+        *(*inside, program, "-D", "-e", "-f", str(folder / "sshd_config")),
         says="Server listening on",
         port=place.listen,
     ):
