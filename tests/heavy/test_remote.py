@@ -68,7 +68,9 @@ def test_scp_and_rsync_carry_files(place: Place) -> None:
 def test_ssh_carries_connections_in_all_directions(place: Place) -> None:
     require("curl")
     sites = (place.client, place.server)
-    webs, tunnels, www = [], [], []
+    webs: list[int] = []
+    tunnels: list[int] = []
+    www: list[Path] = []
     for site in sites:
         webs.append(8081 if site.where == "view" else free_port())
         tunnels.append(8082 if site.where == "view" else free_port())
