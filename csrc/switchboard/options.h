@@ -35,6 +35,7 @@ struct row {
     getter *get; /* instead of the model */
     /* After it was set: what it means for the switchboard. */
     void (*then)(struct um_sock *sock, const struct row *row, int value);
+    const char *level_text, *text; /* the kernel's names */
 };
 
 /* The row of an option, NULL if it has none. */
