@@ -376,7 +376,7 @@ um_verdict um_handle_ioctl(struct um_call *call)
         return call->sock->state == UM_CLOSED ? write_int(call, 0)
                                               : UM_CONTINUE;
     }
-    if (request == SIOCATMARK && call->sock->state == UM_LISTENING)
+    if (rc == 1 && request == SIOCATMARK && call->sock->state == UM_LISTENING)
         return write_int(call, 0); /* its surrogate's queue has no bytes */
     if (request == TIOCOUTQ)
         return output_queue(call);
