@@ -7,16 +7,30 @@ Their own sandboxes are on.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
-from collections.abc import Callable
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
-from PIL import Image
+from PIL import Image, ImageGrab
 
-from tests.apps.lab import SYSTEM_PYTHON, Place, Program, User, in_places, require
+from tests.apps.lab import (
+    SYSTEM_PYTHON,
+    Place,
+    Program,
+    Site,
+    User,
+    in_places,
+    open_place,
+    require,
+)
 from tests.heavy.programs import page
 
 SERVER = str(Path(page.__file__))
@@ -48,9 +62,9 @@ _PREFERENCES = {
 }
 
 
-def firefox(user: User) -> list[str]:
-    """Make the user a profile for Firefox and return the command that uses it."""
-    profile = _folder(user, "firefox")
+def firefox(site: Site) -> list[str]:
+    """Make a profile for Firefox and return the command that uses it."""
+    profile = _folder(site.user, _profile(site))
     lines = [
         f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
         for name, value in _PREFERENCES.items()
@@ -59,10 +73,14 @@ def firefox(user: User) -> list[str]:
     return ["firefox-esr", "--profile", str(profile)]
 
 
-def chromium(user: User) -> list[str]:
-    """Return Chromium's command: no connections of its own accord, no names."""
+def chromium(site: Site) -> list[str]:
+    """Return Chromium's command: no connections of its own accord, no names.
+
+    It refuses to start without its sandbox unless that is asked for.
+    """
     return [
         "chromium",
+        *([] if _has_namespaces(site.user) else ["--no-sandbox"]),
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
@@ -74,15 +92,23 @@ def chromium(user: User) -> list[str]:
     ]
 
 
+def _has_namespaces(user: User) -> bool:
+    """Return whether the machine gives its users what the sandboxes are made of."""
+    return user.run(["unshare", "--user", "true"], "native").returncode == 0
+
+
 BROWSERS = pytest.mark.parametrize("browser", [firefox, chromium])
-Browser = Callable[[User], list[str]]
+Browser = Callable[[Site], list[str]]
 
 
-def _folder(user: User, name: str) -> Path:
-    """Return a new folder of the user's own."""
-    folder = user.folder / name
-    folder.mkdir(parents=True)
-    return user.own(folder)
+def _profile(site: Site) -> Path:
+    return site.folder / "firefox"
+
+
+def _folder(user: User, path: Path) -> Path:
+    """Make a folder that is the user's own, and return it."""
+    path.mkdir(parents=True)
+    return user.own(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +134,7 @@ class Authority:
 def make_authority(user: User, *addresses: str) -> Authority:
     """Make an authority and a certificate for a server at these addresses."""
     require("openssl", "certutil")
-    folder = _folder(user, "authority")
+    folder = _folder(user, user.folder / "authority")
     root, root_key = folder / "root.pem", folder / "root.key"
     certificate, key = folder / "server.pem", folder / "server.key"
     make = ("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "3")
@@ -150,14 +176,13 @@ def check_report(server: Program) -> None:
         assert sorted(map(int, asked)) == list(range(count))
 
 
-def check_picture(picture: Image.Image, left: int = 0, top: int = 0) -> None:
+def check_picture(picture: Image.Image) -> None:
     """See that a picture shows the page: its images, its mark and its background."""
     shown = picture.convert("RGB")
     half = page.CELL // 2
 
     def pixel(column: int, row: int) -> object:
-        at = (left + column * page.CELL + half, top + row * page.CELL + half)
-        return shown.getpixel(at)
+        return shown.getpixel((column * page.CELL + half, row * page.CELL + half))
 
     grid = [divmod(number, page.COLUMNS) for number in range(page.IMAGES)]
     assert [pixel(column, row) for row, column in grid] == [
@@ -172,12 +197,12 @@ def check_picture(picture: Image.Image, left: int = 0, top: int = 0) -> None:
 @in_places("native", "inside", "outward", "inward", "across")
 def test_browser_loads_a_page(place: Place, browser: Browser, scheme: str) -> None:
     user = place.client.user
-    argv = browser(user)
+    argv = browser(place.client)
     require(argv[0])
     serve = [SYSTEM_PYTHON, SERVER, str(place.listen)]
     if scheme == "https":
         authority = make_authority(user, place.host)
-        authority.trust(user, _store(user, browser))
+        authority.trust(user, _store(place.client, browser))
         serve += [str(authority.certificate), str(authority.key)]
     picture = place.client.folder / "page.png"
     with place.server.serve(*serve, says="ready") as server:
@@ -193,11 +218,110 @@ def test_browser_loads_a_page(place: Place, browser: Browser, scheme: str) -> No
         check_picture(image)
 
 
-def _store(user: User, browser: Browser) -> Path:
+@BROWSERS
+def test_browser_has_the_sandbox_that_it_has_natively(
+    user: User, browser: Browser
+) -> None:
+    if not _has_namespaces(user):
+        pytest.skip("users may not make namespaces on this machine")
+    native, view = (_sandbox(user, browser, name) for name in ("native", "inside"))
+    assert view == native
+    assert native > (0, 0)
+
+
+def _sandbox(user: User, browser: Browser, name: str) -> tuple[int, int]:
+    """Return how the process that shows a page is locked up.
+
+    Returns:
+        How many of its namespaces are not the host's, and how many seccomp filters it
+        has besides the view's own.
+    """
+    with open_place(user, name) as place:
+        argv = browser(place.client)
+        require(argv[0])
+        serve = (SYSTEM_PYTHON, SERVER, str(place.listen))
+        with place.server.serve(*serve, says="ready") as server:
+            shown = place.client.begin(*argv, "--headless", place.url())
+            check_report(server)
+            # The best of them: some are made in advance and are not ready yet.
+            namespaces, filters = max(_locks())
+            shown.end()
+    return namespaces, filters - (name != "native")
+
+
+def _locks() -> Iterator[tuple[int, int]]:
+    """Yield how the processes of browsers that show pages, or will, are locked up."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+            argv = process.cmdline()
+            if "--type=renderer" in argv or argv[-1:] == ["tab"]:
+                yield _lock(Path(f"/proc/{process.pid}"))
+
+
+def _lock(process: Path) -> tuple[int, int]:
+    """Return how many namespaces a process has to itself, and how many filters."""
+    namespaces = sum(
+        os.readlink(process / "ns" / kind) != os.readlink(f"/proc/self/ns/{kind}")
+        for kind in ("net", "pid", "user")
+    )
+    found = re.search(r"Seccomp_filters:\s*(\d+)", (process / "status").read_text())
+    return namespaces, int(found[1]) if found else 0
+
+
+@pytest.fixture
+def display(user: User) -> Iterator[str]:
+    """Run an X server on the host, without privileges, and give its display."""
+    require("Xvfb")
+    size = f"{WINDOW[0]}x{WINDOW[1]}x24"
+    argv = ["Xvfb", "-displayfd", "1", "-screen", "0", size, "-nolisten", "tcp"]
+    with user.popen(
+        argv, "native", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        assert server.stdout is not None
+        yield f":{server.stdout.readline().strip()}"
+        server.terminate()
+        server.wait(10)
+
+
+@BROWSERS
+@in_places("native", "inside", "outward", "inward")
+def test_browser_shows_a_window(place: Place, browser: Browser, display: str) -> None:
+    argv = browser(place.client)
+    require(argv[0])
+    serve = (SYSTEM_PYTHON, SERVER, str(place.listen))
+    with place.server.serve(*serve, says="ready") as server:
+        shown = place.client.begin(
+            *("env", f"DISPLAY={display}", *argv, "--kiosk", place.url("?close"))
+        )
+        try:
+            check_report(server)
+            _wait_for_picture(display)
+            place.client.run("curl", "-sS", place.url("close"))
+            assert shown.finish().status == 0, shown.said()
+        finally:
+            shown.end()
+
+
+def _wait_for_picture(display: str) -> None:
+    """Wait until the page can be seen on a display."""
+    deadline = time.monotonic() + 20
+    while True:
+        picture = ImageGrab.grab(xdisplay=display)
+        try:
+            check_picture(picture)
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _store(site: Site, browser: Browser) -> Path:
     """Return the folder in which a browser keeps whom the user trusts."""
     if browser is firefox:
-        return user.folder / "firefox"
-    return _folder(user, ".pki/nssdb")
+        return _profile(site)
+    return _folder(site.user, site.user.folder / ".pki" / "nssdb")
 
 
 def _screenshot(browser: Browser, picture: Path) -> list[str]:
