@@ -180,6 +180,27 @@ def _memory(bench: Bench, place: Place) -> float:
         return sum(_resident(child) for child in added) / _MIB
 
 
+def _x11(test: str, count: int) -> Measure:
+    """Measure what a client of an X server on the host needs for one request, in µs.
+
+    Args:
+        test: The test of x11perf.
+        count: How often; x11perf makes it four times that for small counts.
+    """
+
+    def measure(_bench: Bench, place: Place) -> float:
+        with _on_one_cpu(True), _x_server() as display:
+            argv = ["x11perf", "-repeat", "1", "-reps", str(count), f"-{test}"]
+            words = ["env", f"DISPLAY={display}", *argv]
+            out = run(place, words, _SPARE_SECONDS)
+        found = re.search(r"reps @ +([\d.]+) msec", out)
+        if not found:
+            raise MeasureError(f"x11perf: {' '.join(out.split())}")
+        return float(found[1]) * 1e3
+
+    return measure
+
+
 ROWS = (
     Row("getpid", "getpid", "ns", Better.LOW, 0.8, _turns("getpid")),
     Row("compile", "gcc -c of a C file", "ms", Better.LOW, 0.97, _compile),
@@ -309,6 +330,22 @@ ROWS = (
         None,
         _turns("unixmsg"),
     ),
+    Row(
+        "x11-trip",
+        "X11 round trip, 1 CPU",
+        "µs",
+        Better.LOW,
+        None,
+        _x11("pointer", 2000),
+    ),
+    Row(
+        "x11-image",
+        "X11 image of 500x500, 1 CPU",
+        "µs",
+        Better.LOW,
+        0.9,
+        _x11("putimage500", 50),
+    ),
     Row("start", "start and end of true", "ms", Better.AT_MOST, 120, _start, True),
     Row("memory", "memory added", "MiB", Better.AT_MOST, 40, _memory, True),
 )
@@ -353,6 +390,21 @@ def _server(bench: Bench, kind: str) -> Iterator[int]:
             yield int(read_line(process))
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def _x_server() -> Iterator[str]:
+    """Run an X server without a screen and yield its display."""
+    argv = ["Xvfb", "-displayfd", "1", "-screen", "0", "800x600x24", "-nolisten", "tcp"]
+    if not shutil.which(argv[0]):
+        raise MeasureError(f"{argv[0]} is not installed")
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield f":{read_line(process)}"
+        finally:
+            process.terminate()
 
 
 @contextlib.contextmanager
