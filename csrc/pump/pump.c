@@ -19,6 +19,10 @@
  *   RST of the host             close with unread bytes in our queue; for
  *                               that one byte is sent through a copy of the
  *                               program's descriptor
+ * A program that shuts its reading side down makes our sends fail (EPIPE); its
+ * peer notices nothing of that in TCP, so what it sends is dropped.
+ * An urgent byte (MSG_OOB) shows EPOLLPRI, and is sent on as one in its place.
+ *
  * EPOLLHUP and EPOLLERR cannot be masked: a side that shows one leaves epoll
  * (`left`), and the rest of its data is moved when the other side is ready.
  *
@@ -31,10 +35,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -49,6 +55,9 @@ enum {
     PIPE_SIZE = 1 << 20,       /* also what one turn may pour */
     SURROGATE_SNDBUF = 1 << 19 /* the kernel doubles it */
 };
+
+/* What is watched where data may come from. */
+#define READABLE ((uint32_t)(EPOLLIN | EPOLLPRI))
 
 /* A thread of the pump. A connection stays with the one that it was given. */
 struct worker {
@@ -161,9 +170,10 @@ static void finish_ending(struct worker *worker)
 /* ---- moving ---- */
 
 /* Send len bytes. Return: how many the receiver took, or a negative errno. */
-static ssize_t give(int fd, const uint8_t *data, size_t len)
+static ssize_t give(int fd, const uint8_t *data, size_t len, bool urgent)
 {
-    ssize_t n = send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t n = send(fd, data, len,
+                     MSG_DONTWAIT | MSG_NOSIGNAL | (urgent ? MSG_OOB : 0));
     if (n < 0)
         return errno == EAGAIN ? 0 : -errno;
     return n;
@@ -174,7 +184,8 @@ static int give_held(struct um_flow *flow, int to)
 {
     if (!flow->held)
         return 1;
-    ssize_t n = give(to, flow->held + flow->at, flow->len - flow->at);
+    ssize_t n = give(to, flow->held + flow->at, flow->len - flow->at,
+                     flow->held_urgent);
     if (n < 0)
         return (int)n;
     flow->at += (size_t)n;
@@ -185,12 +196,14 @@ static int give_held(struct um_flow *flow, int to)
     return 1;
 }
 
-static int hold(struct um_flow *flow, const uint8_t *data, size_t len)
+static int hold(struct um_flow *flow, const uint8_t *data, size_t len,
+                bool urgent)
 {
     flow->held = malloc(len);
     if (!flow->held)
         return -ENOMEM;
     memcpy(flow->held, data, len);
+    flow->held_urgent = urgent;
     flow->at = 0;
     flow->len = len;
     return 0;
@@ -260,15 +273,36 @@ static int pour(struct um_flow *flow, struct um_side *from, struct um_side *to,
     return 1;
 }
 
+/* The program does not want to read any more (SHUT_RD), or is about to be seen
+ * to have closed. Its peer may go on sending, as to any TCP socket. */
+static void stop_hearing(struct um_flow *flow)
+{
+    flow->unheard = true;
+    close_flow(flow);
+    flow->held = NULL;
+    flow->pipe[0] = -1;
+    flow->in_pipe = 0;
+    flow->pours = false;
+}
+
+/* Is the next byte the urgent one? */
+static bool at_mark(int fd)
+{
+    int answer = 0;
+    return ioctl(fd, SIOCATMARK, &answer) == 0 && answer;
+}
+
 /* Move what there is. Return: 0, or the negative errno of the side at fault,
  * with *guilty set to it. */
-static int move(struct worker *worker, struct um_flow *flow,
-                struct um_side *from, struct um_side *to,
-                struct um_side **guilty)
+static int move_some(struct worker *worker, struct um_flow *flow,
+                     struct um_side *from, struct um_side *to,
+                     struct um_side **guilty)
 {
     *guilty = to;
     int rc = give_held(flow, to->fd);
-    if (rc == 1 && (flow->in_pipe || (flow->bulk && have_pipe(flow, to->fd)))) {
+    if (rc == 1 && !flow->unheard &&
+        (flow->in_pipe ||
+         (flow->bulk && !flow->urgent && have_pipe(flow, to->fd)))) {
         rc = pour(flow, from, to, guilty);
         return rc < 0 ? rc : 0;
     }
@@ -276,7 +310,9 @@ static int move(struct worker *worker, struct um_flow *flow,
      * end. The others take turns. */
     for (int round = 0;
          rc == 1 && !flow->ended && (round < ROUNDS || from->left); round++) {
-        ssize_t n = recv(from->fd, worker->buffer, BUFFER, MSG_DONTWAIT);
+        bool urgent = flow->urgent && at_mark(from->fd);
+        ssize_t n =
+            recv(from->fd, worker->buffer, urgent ? 1 : BUFFER, MSG_DONTWAIT);
         if (n < 0) {
             *guilty = from;
             return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -286,15 +322,28 @@ static int move(struct worker *worker, struct um_flow *flow,
             return 0;
         }
         flow->bulk = n >= BULK;
-        ssize_t taken = give(to->fd, worker->buffer, (size_t)n);
+        ssize_t taken =
+            flow->unheard ? n : give(to->fd, worker->buffer, (size_t)n, urgent);
         if (taken < 0)
             return (int)taken;
         if (taken < n)
-            return hold(flow, worker->buffer + taken, (size_t)(n - taken));
+            return hold(flow, worker->buffer + taken, (size_t)(n - taken),
+                        urgent);
         if (n < BUFFER && !from->left)
             return 0;
     }
     return rc < 0 ? rc : 0;
+}
+
+static int move(struct worker *worker, struct um_flow *flow,
+                struct um_side *from, struct um_side *to,
+                struct um_side **guilty)
+{
+    int rc = move_some(worker, flow, from, to, guilty);
+    if (rc != -EPIPE || to != &to->conn->surrogate || *guilty != to)
+        return rc;
+    stop_hearing(flow);
+    return 0;
 }
 
 /* Is there something that the receiver has not taken? */
@@ -331,6 +380,14 @@ static void failed(struct worker *worker, struct um_conn *conn,
     end(worker, conn);
 }
 
+static int error_of(int fd)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    return error;
+}
+
 static void serve(struct worker *worker, struct um_side *side, uint32_t events)
 {
     struct um_conn *conn = side->conn;
@@ -341,11 +398,19 @@ static void serve(struct worker *worker, struct um_side *side, uint32_t events)
     struct um_flow *in = at_host ? &conn->up : &conn->down;
     struct um_side *other = at_host ? &conn->surrogate : &conn->host;
     struct um_side *guilty;
+    static const int on = 1;
     int rc = 0;
     if (events & (EPOLLHUP | EPOLLERR))
         side->left = true;
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+    out->urgent = events & EPOLLPRI;
+    if (out->urgent) /* it stays in its place: no read goes past it */
+        setsockopt(side->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+    if (events & (EPOLLIN | EPOLLPRI | EPOLLHUP | EPOLLERR))
         rc = move(worker, out, side, other, &guilty);
+    if (rc == 0 && (events & EPOLLERR) && out->ended) {
+        guilty = side; /* a reset behind its last word */
+        rc = -error_of(side->fd);
+    }
     if (rc == 0 && (events & EPOLLOUT))
         rc = move(worker, in, other, side, &guilty);
     if (rc < 0) {
@@ -360,10 +425,10 @@ static void serve(struct worker *worker, struct um_side *side, uint32_t events)
     }
     leave(worker, side);
     watch(worker, &conn->surrogate,
-          (conn->up.ended || stuck(&conn->up) ? 0 : (uint32_t)EPOLLIN) |
+          (conn->up.ended || stuck(&conn->up) ? 0 : READABLE) |
               (stuck(&conn->down) ? (uint32_t)EPOLLOUT : 0));
     watch(worker, &conn->host,
-          (conn->down.ended || stuck(&conn->down) ? 0 : (uint32_t)EPOLLIN) |
+          (conn->down.ended || stuck(&conn->down) ? 0 : READABLE) |
               (stuck(&conn->up) ? (uint32_t)EPOLLOUT : 0));
 }
 
@@ -469,8 +534,8 @@ int um_pump_add(struct um_pump *pump, struct um_conn *conn)
     pthread_mutex_lock(&conn->lock);
     int added = 0, rc = 0;
     for (; added < 2 && rc == 0; added++) {
-        sides[added]->watched = EPOLLIN;
-        struct epoll_event ev = {.events = EPOLLIN, .data.ptr = sides[added]};
+        sides[added]->watched = READABLE;
+        struct epoll_event ev = {.events = READABLE, .data.ptr = sides[added]};
         if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, sides[added]->fd, &ev) <
             0)
             rc = -errno;

@@ -21,11 +21,15 @@ struct um_sock;
 struct um_flow {
     uint8_t *held; /* bytes that the receiving side would not take yet */
     size_t at, len;
-    int pipe[2];    /* -1 until the first bulk data */
-    size_t in_pipe; /* bytes that wait in it */
-    bool pours;     /* may have a pipe */
-    bool bulk;      /* the last read was a large one */
-    bool ended;     /* the sender's last word has reached the receiver */
+    bool held_urgent; /* it is an urgent byte */
+    bool urgent;      /* the sender has sent one, further on */
+    int pipe[2];      /* -1 until the first bulk data */
+    size_t in_pipe;   /* bytes that wait in it */
+    bool pours;       /* may have a pipe */
+    bool bulk;        /* the last read was a large one */
+    bool ended;       /* the sender's last word has reached the receiver */
+    bool unheard;     /* the receiver has shut its reading side down: what comes
+                       is read and dropped */
 };
 
 /* A side of a connection: its descriptor and what epoll watches there. */

@@ -31,6 +31,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "options.h"
 #include "stream.h"
 
 enum {
@@ -555,6 +556,12 @@ um_verdict um_stream_disconnect(struct um_call *call)
     }
     bool reset = sock->state == UM_CONNECTING ||
                  (sock->state == UM_CONNECTED && !um_stream_over(call));
+    int host = reset ? option_host_of(sock) : -1;
+    if (host >= 0) {
+        struct linger now = {1, 0};
+        setsockopt(host, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        option_host_done(sock);
+    }
     int rc = replace_surrogate(call);
     if (rc < 0)
         return rc;

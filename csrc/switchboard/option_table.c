@@ -232,6 +232,11 @@ static int get_tcp_info(struct um_call *call, uint8_t *ret, size_t asked)
     if (host >= 0) {
         len = option_get_from(host, IPPROTO_TCP, TCP_INFO, ret, asked);
         option_host_done(sock);
+        /* The pump may be behind. */
+        if (len > 0 && um_stream_over(call))
+            ret[offsetof(struct tcp_info, tcpi_state)] = TCP_CLOSE;
+        else if (len > 0 && sock->shut_write && ret[0] == TCP_ESTABLISHED)
+            ret[offsetof(struct tcp_info, tcpi_state)] = TCP_FIN_WAIT1;
         return len;
     }
     len =

@@ -428,14 +428,29 @@ static short poll_now(int fd)
     return poll(&p, 1, 0) > 0 ? p.revents : 0;
 }
 
+static bool shut_both(const struct um_sock *sock)
+{
+    return sock->shut_read && sock->shut_write;
+}
+
+static bool conn_closed(struct um_conn *conn)
+{
+    pthread_mutex_lock(&conn->lock);
+    bool closed = conn->closed;
+    pthread_mutex_unlock(&conn->lock);
+    return closed;
+}
+
 bool um_stream_over(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
     if (sock->type != SOCK_STREAM || sock->state != UM_CONNECTED || sock->over)
         return sock->over;
     short seen = poll_now(call->fd);
-    /* RDHUP tells of the peer only while the program itself reads. */
+    /* RDHUP tells of the peer only while the program itself reads; the pump
+     * is done when both sides have ended, or this one will not hear more. */
     sock->over = (seen & POLLERR) ||
+                 (sock->conn && !shut_both(sock) && conn_closed(sock->conn)) ||
                  (sock->shut_write && !sock->shut_read && (seen & POLLRDHUP));
     return sock->over;
 }
@@ -528,7 +543,7 @@ void um_streams_reap(struct um_switchboard *sb)
             /* The program may still hold its end (after a reset, or its own
              * shutdown), so the entry is left to the collector. */
             conn->sock->reports_end = false;
-            conn->sock->over = true;
+            conn->sock->over |= !shut_both(conn->sock);
             conn->sock->generation = sb->generation;
         }
         um_conn_destroy(conn);

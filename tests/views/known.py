@@ -33,28 +33,36 @@ _ROADS: dict[str, tuple[tuple[str, ...], str]] = {
         _LOCAL + _RELAY,
         "a sender that waits gets EPIPE of a reset, where TCP says ECONNRESET",
     ),
-    "urgent_data": (_RELAY, "the relay road carries urgent data as ordinary data"),
-    "urgent_data_out": (_RELAY, "as urgent_data"),
+    "nobody_hears": (_LOCAL, "SHUT_RD of a unix socket forbids its peer to send"),
+    "linger_and_go_on": (_LOCAL, "as far_resets"),
+    "near_disconnects": (("local",), "the peer sees an orderly end, not a reset"),
+    "near_is_killed": (_LOCAL, "as mask_after_far_closed"),
+}
+# Those of streams_states.
+_STATES: dict[str, tuple[tuple[str, ...], str]] = {
+    "fresh_plain": (("local",), _UNCONNECTED),
+    "bound_plain": (("local",), _UNCONNECTED),
+    "listening_plain": (("local",), _UNCONNECTED),
+    "shut_listener_plain": (("local",), _UNCONNECTED),
+    "disconnected_plain": (("local",), _UNCONNECTED),
+    "refused_untold_plain": (("local", "relay"), _FIRST_SEND),
+    "reset_plain": (_LOCAL + _RELAY, _FIRST_SEND),
+    "reset_told": (
+        _LOCAL,
+        "once recv() has told of a reset, a joined connection looks like one whose "
+        "peer has closed: its peer's name and shutdown() are still there",
+    ),
+    "connecting_plain": (
+        ("local", "relay"),
+        "to send nothing is done at once by a unix socket, whatever its state",
+    ),
+    "peer_closed_plain": (
+        ("local",),
+        "as roads.mask_after_far_closed: HUP at once, and no more sends",
+    ),
 }
 
 KNOWN: dict[tuple[str, str], str] = {
-    ("streams_states", "fresh_plain"): _UNCONNECTED,
-    ("streams_states", "bound_plain"): _UNCONNECTED,
-    ("streams_states", "listening_plain"): _UNCONNECTED,
-    ("streams_states", "shut_listener_plain"): _UNCONNECTED,
-    ("streams_states", "disconnected_plain"): _UNCONNECTED,
-    ("streams_states", "refused_untold_plain"): _FIRST_SEND,
-    ("streams_states", "reset_plain"): _FIRST_SEND,
-    ("streams_states", "reset_told"): (
-        "once recv() has told of a reset, a joined connection looks like one whose "
-        "peer has closed: its peer's name and shutdown() are still there"
-    ),
-    ("streams_states", "connecting_plain"): (
-        "to send nothing is done at once by a unix socket, whatever its state"
-    ),
-    ("streams_states", "peer_closed_plain"): (
-        "as streams.masks_after_the_peer_closed: HUP at once, and no more sends"
-    ),
     ("streams", "masks_after_the_peer_closed"): (
         "the peer of a local connection is a unix socket: its close() shows HUP and "
         "forbids to send at once, where TCP waits for an answer to what is sent"
@@ -99,7 +107,8 @@ KNOWN: dict[tuple[str, str], str] = {
     ),
 }
 KNOWN |= {
-    ("roads", f"{case}-{road}"): reason
-    for case, (roads, reason) in _ROADS.items()
+    (probe, f"{case}-{road}"): reason
+    for probe, cases in (("roads", _ROADS), ("streams_states", _STATES))
+    for case, (roads, reason) in cases.items()
     for road in roads
 }

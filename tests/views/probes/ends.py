@@ -76,6 +76,8 @@ class End:
 
     def closed_port(self, kind: int, family: int) -> int:
         """Return a port of loopback at which nobody is."""
+        if kind == socket.SOCK_STREAM:
+            return kit.refusing(family)[1]
         return kit.closed_port(kind, family)
 
     def close_listener(self) -> None:
@@ -202,6 +204,11 @@ class Road:
     def target(self, family: int = socket.AF_INET, backlog: int = 16) -> Name:
         """Let the far end listen and return its name, as we have to call it."""
         return self.address(family), self.far.listen(family, backlog)
+
+    def forget(self) -> None:
+        """In a forked process: let the copy of a far end of this network go."""
+        if isinstance(self.far, End):
+            self.far.close()
 
     def inlet(self, family: int = socket.AF_INET) -> socket.socket:
         """Return a listener that the far end can reach, at inlet_port()."""

@@ -29,6 +29,7 @@ V6 = "::1"
 ADDRESSES = ((socket.AF_INET, V4), (socket.AF_INET6, V6))
 
 _shown: list[str] = []
+_held: list[socket.socket] = []
 
 
 def show(*values: object) -> None:
@@ -127,6 +128,15 @@ def closed_port(kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) ->
         sock.bind((V4 if family == socket.AF_INET else V6, 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+def refusing(family: int = socket.AF_INET) -> tuple[str, int]:
+    """Return a name of loopback at which nobody listens, now and later."""
+    sock = socket.socket(family)
+    sock.bind((V4 if family == socket.AF_INET else V6, 0))
+    _held.append(sock)
+    name: tuple[str, int] = sock.getsockname()[:2]
+    return name
 
 
 @contextlib.contextmanager

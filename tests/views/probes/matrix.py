@@ -1,7 +1,6 @@
 """Every call on a stream socket in every state: what it returns, and poll afterwards.
 
-A state is made anew for each call. The states with a peer are made of a pair, whose
-peer may be at this side of the network or beyond it, so that each road can be asked.
+A state is made anew for each call, by each road (ends.py).
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import termios
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
+from ends import Far, Name, Road
 from kit import (
     V4,
-    closed_port,
     listener,
     name_of,
     outcome,
@@ -34,20 +33,22 @@ _FASTOPEN = 0x20000000
 _SIOCATMARK = 0x8905
 _LINES = b"0123456789"
 
-Pair = Callable[[], tuple[socket.socket, socket.socket, socket.socket]]
-
 
 @dataclass(slots=True)
 class Scene:
     """A socket in some state, and what must live as long as it does."""
 
     sock: socket.socket
-    server: socket.socket
+    road: Road
     kept: list[socket.socket] = field(default_factory=list)
+
+    def somewhere(self) -> Name:
+        """Return the name of a listener over the same road."""
+        return self.road.target()
 
     def end(self) -> None:
         """Close all of it."""
-        for sock in (self.sock, self.server, *self.kept):
+        for sock in (self.sock, *self.kept):
             sock.close()
 
 
@@ -59,9 +60,10 @@ def _raw(call: Callable[[], int]) -> str:
 
 
 def _name(answer: object) -> object:
-    """Return an address with its port as "any" or none."""
+    """Return an address without what differs from run to run, or road to road."""
     if isinstance(answer, tuple):
-        return (answer[0], "port" if answer[1] else 0)
+        address = V4 if answer[0].startswith("10.0.2.") else answer[0]
+        return (address, "port" if answer[1] else 0)
     return answer
 
 
@@ -94,17 +96,17 @@ def _connect_waiting(scene: Scene) -> object:
     scene.sock.setsockopt(
         socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 2, 0)
     )
-    result = outcome(scene.sock.connect, scene.server.getsockname())
+    result = outcome(scene.sock.connect, scene.somewhere())
     return result, _name(outcome(scene.sock.getpeername))
 
 
 def _connect_twice(scene: Scene) -> object:
-    name = scene.server.getsockname()
+    name = scene.somewhere()
     return outcome(scene.sock.connect, name), outcome(scene.sock.connect, name)
 
 
 def _connect_refused(scene: Scene) -> object:
-    name = (V4, closed_port())
+    name = scene.road.nobody(socket.SOCK_STREAM)
     first = outcome(scene.sock.connect, name)
     return first, outcome(scene.sock.connect, name)
 
@@ -148,7 +150,7 @@ def _sends(*args: object) -> Callable[[Scene], object]:
 
 def _sendto(flags: int) -> Callable[[Scene], object]:
     return lambda scene: outcome(
-        scene.sock.sendto, b"x", flags | socket.MSG_NOSIGNAL, scene.server.getsockname()
+        scene.sock.sendto, b"x", flags | socket.MSG_NOSIGNAL, scene.somewhere()
     )
 
 
@@ -194,7 +196,7 @@ STOPPED: Calls = {
     "sendto": _sendto(0),
     "sendto fast open": _sendto(_FASTOPEN),
     "sendmsg to": lambda s: outcome(
-        s.sock.sendmsg, [b"x"], [], socket.MSG_NOSIGNAL, s.server.getsockname()
+        s.sock.sendmsg, [b"x"], [], socket.MSG_NOSIGNAL, s.somewhere()
     ),
     "recv truncated": _recv(4, socket.MSG_TRUNC),
     "recv errors": _recv(4, 0x2000),
@@ -226,30 +228,41 @@ PLAIN: Calls = {
     "recv all": _recv(4, socket.MSG_WAITALL),
     "read": lambda s: outcome(os.read, s.sock.fileno(), 4),
 }
+# Those of both that send something, now.
+SENDS = (
+    *("sendto", "sendmsg to", "send", "send urgent", "write", "sendmsg"),
+    *("sendfile", "splice to"),
+)
 # Linux leaves ERR behind, which no fresh surrogate can show (streams.disconnect).
 _WITHOUT_MASK = frozenset({"connect unspecified"})
 
 
 def ask(
-    make: Callable[[], Scene],
+    make: Callable[[Road], Scene],
+    road: Road,
     calls: Calls,
     *without: str,
     unmasked: Collection[str] = _WITHOUT_MASK,
+    reset_by: Collection[str] = (),
 ) -> None:
     """Show what calls say in a state, and what poll says then.
 
     Args:
         make: Makes the state, anew for each call.
+        road: Where the peer is.
         calls: The calls.
         without: Those of them that are not for this state.
         unmasked: Those of them whose mask is not shown.
+        reset_by: Those that the peer answers with a reset; it is waited for.
     """
     for name, call in calls.items():
         if name in without:
             continue
-        scene = make()
+        scene = make(road)
         scene.sock.setblocking(False)
         answer = call(scene)
+        if name in reset_by:
+            wait_for(scene.sock, select.POLLERR)
         show(name, answer, "" if name in unmasked else polled(scene.sock))
         scene.end()
 
@@ -257,179 +270,188 @@ def ask(
 # ---- states ----
 
 
-def fresh() -> Scene:
+def fresh(road: Road) -> Scene:
     """Return a socket that nothing was done with."""
-    return Scene(socket.socket(), listener())
+    return Scene(socket.socket(), road)
 
 
-def bound() -> Scene:
+def bound(road: Road) -> Scene:
     """Return a socket with a port."""
-    scene = fresh()
+    scene = fresh(road)
     scene.sock.bind((V4, 0))
     return scene
 
 
-def listening() -> Scene:
+def listening(road: Road) -> Scene:
     """Return a listener that nobody has called."""
-    return Scene(listener(), listener())
+    return Scene(listener(), road)
 
 
-def called() -> Scene:
+def called(road: Road) -> Scene:
     """Return a listener with a connection in its queue."""
-    scene = listening()
+    scene = listening(road)
     scene.kept.append(socket.create_connection(scene.sock.getsockname()))
     wait_for(scene.sock)
     return scene
 
 
-def shut_listener() -> Scene:
+def shut_listener(road: Road) -> Scene:
     """Return a listener that was shut down."""
-    scene = listening()
+    scene = listening(road)
     scene.sock.shutdown(socket.SHUT_RD)
     return scene
 
 
-def refused() -> Scene:
+def refused(road: Road) -> Scene:
     """Return a socket whose connect, waiting, was refused."""
-    scene = fresh()
-    outcome(scene.sock.connect, (V4, closed_port()))
+    scene = fresh(road)
+    outcome(scene.sock.connect, road.nobody(socket.SOCK_STREAM))
     return scene
 
 
-def refused_later() -> Scene:
+def refused_later(road: Road) -> Scene:
     """Return a socket whose connect, not waiting, was refused, and it was told."""
-    scene = refused_untold()
+    scene = refused_untold(road)
     scene.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     return scene
 
 
-def refused_untold() -> Scene:
+def refused_untold(road: Road) -> Scene:
     """Return a socket whose connect, not waiting, was refused."""
-    scene = fresh()
+    scene = fresh(road)
     scene.sock.setblocking(False)
-    scene.sock.connect_ex((V4, closed_port()))
+    scene.sock.connect_ex(road.nobody(socket.SOCK_STREAM))
     wait_for(scene.sock, select.POLLERR)
     return scene
 
 
-def connecting() -> Scene:
+def connecting(road: Road) -> Scene:
     """Return a socket that is connecting: its listener's queue is full."""
-    server = listener(backlog=0)
-    kept = [server]
+    name = road.target(backlog=0)
+    kept = []
     for _ in range(8):
         sock = socket.socket()
         sock.setblocking(False)
-        sock.connect_ex(server.getsockname())
+        sock.connect_ex(name)
         kept.append(sock)
-    return Scene(kept.pop(), listener(), kept)
+    return Scene(kept.pop(), road, kept)
 
 
-def _of(pair: Pair, side: int) -> tuple[Scene, socket.socket]:
-    """Return the client's (1) or the accepted (2) side of a pair, and its peer."""
-    ends = pair()
-    return Scene(ends[side], listener(), [ends[0], ends[3 - side]]), ends[3 - side]
-
-
-def connected(pair: Pair, side: int = 1) -> Scene:
+def connected(road: Road) -> Scene:
     """Return an established connection."""
-    return _of(pair, side)[0]
+    return Scene(road.pair()[0], road)
 
 
-def with_data(pair: Pair, side: int = 1) -> Scene:
+def _with_far(road: Road) -> tuple[Scene, Far]:
+    near, far = road.pair()
+    return Scene(near, road), far
+
+
+def with_data(road: Road) -> Scene:
     """Return a connection with something to read."""
-    scene, peer = _of(pair, side)
-    peer.sendall(_LINES)
+    scene, far = _with_far(road)
+    far.send_all(_LINES)
     wait_for(scene.sock)
     return scene
 
 
-def peer_ended(pair: Pair, side: int = 1) -> Scene:
+def peer_ended(road: Road) -> Scene:
     """Return a connection whose peer has shut its writing side down."""
-    scene, peer = _of(pair, side)
-    peer.shutdown(socket.SHUT_WR)
+    scene, far = _with_far(road)
+    far.shutdown(socket.SHUT_WR)
     wait_for(scene.sock, select.POLLRDHUP)
     return scene
 
 
-def peer_closed(pair: Pair, side: int = 1) -> Scene:
+def peer_closed(road: Road) -> Scene:
     """Return a connection whose peer is gone, with nothing left unread."""
-    scene, peer = _of(pair, side)
-    peer.close()
+    scene, far = _with_far(road)
+    far.close()
     wait_for(scene.sock, select.POLLRDHUP)
     return scene
 
 
-def peer_closed_behind_data(pair: Pair, side: int = 1) -> Scene:
+def peer_closed_behind_data(road: Road) -> Scene:
     """Return a connection whose peer has sent something and is gone."""
-    scene, peer = _of(pair, side)
-    peer.sendall(_LINES)
-    peer.close()
+    scene, far = _with_far(road)
+    far.send_all(_LINES)
+    far.close()
     wait_for(scene.sock, select.POLLRDHUP)
     return scene
 
 
-def reset(pair: Pair, side: int = 1) -> Scene:
+def reset(road: Road) -> Scene:
     """Return a connection that was reset."""
-    scene, peer = _of(pair, side)
+    scene, far = _with_far(road)
     scene.sock.sendall(b"never read")
-    wait_for(peer)
-    peer.close()
+    far.mask("IN|OUT")
+    far.close()
     wait_for(scene.sock, select.POLLERR)
     return scene
 
 
-def reset_told(pair: Pair, side: int = 1) -> Scene:
+def reset_told(road: Road) -> Scene:
     """Return a connection that was reset, and the program has read so."""
-    scene = reset(pair, side)
+    scene = reset(road)
     outcome(scene.sock.recv, 1)
     return scene
 
 
-def reset_behind_data(pair: Pair, side: int = 1) -> Scene:
+def reset_behind_data(road: Road) -> Scene:
     """Return a connection that was reset behind data that were not read yet."""
-    scene, peer = _of(pair, side)
+    scene, far = _with_far(road)
     scene.sock.sendall(b"never read")
-    wait_for(peer)
-    peer.sendall(_LINES)
+    far.mask("IN|OUT")
+    far.send_all(_LINES)
     wait_for(scene.sock)
-    peer.close()
+    far.close()
     wait_for(scene.sock, select.POLLERR)
     return scene
 
 
-def shut(how: int) -> Callable[[Pair, int], Scene]:
-    """Return the state after shutdown(how)."""
-
-    def make(pair: Pair, side: int = 1) -> Scene:
-        scene, _ = _of(pair, side)
-        scene.sock.shutdown(how)
-        return scene
-
-    return make
+def _shut(road: Road, how: int) -> Scene:
+    scene = connected(road)
+    scene.sock.shutdown(how)
+    return scene
 
 
-def both_ended(pair: Pair, side: int = 1) -> Scene:
+def shut_read(road: Road) -> Scene:
+    """Return a connection whose reading side was shut down here."""
+    return _shut(road, socket.SHUT_RD)
+
+
+def shut_write(road: Road) -> Scene:
+    """Return a connection whose writing side was shut down here."""
+    return _shut(road, socket.SHUT_WR)
+
+
+def shut(road: Road) -> Scene:
+    """Return a connection that was shut down here."""
+    return _shut(road, socket.SHUT_RDWR)
+
+
+def both_ended(road: Road) -> Scene:
     """Return a connection that both sides have shut down, this one first."""
-    scene, peer = _of(pair, side)
+    scene, far = _with_far(road)
     scene.sock.shutdown(socket.SHUT_WR)
-    wait_for(peer)
-    peer.shutdown(socket.SHUT_WR)
+    far.mask("IN|OUT|RDHUP")
+    far.shutdown(socket.SHUT_WR)
     wait_for(scene.sock, select.POLLHUP)
     return scene
 
 
-def both_ended_last(pair: Pair, side: int = 1) -> Scene:
+def both_ended_last(road: Road) -> Scene:
     """Return a connection that both sides have shut down, the peer first."""
-    scene, peer = _of(pair, side)
-    peer.shutdown(socket.SHUT_WR)
+    scene, far = _with_far(road)
+    far.shutdown(socket.SHUT_WR)
     wait_for(scene.sock, select.POLLRDHUP)
     scene.sock.shutdown(socket.SHUT_WR)
     wait_for(scene.sock, select.POLLHUP)
     return scene
 
 
-def disconnected(pair: Pair, side: int = 1) -> Scene:
+def disconnected(road: Road) -> Scene:
     """Return a socket that was connected, and is not any more."""
-    scene, _ = _of(pair, side)
+    scene = connected(road)
     _libc.connect(scene.sock.fileno(), _UNSPECIFIED, 32)
     return scene

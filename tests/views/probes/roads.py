@@ -561,3 +561,79 @@ def case_linger_with_time(road: Road) -> None:
     near.sendall(b"all of it")
     near.close()
     show(far.exact(100))
+
+
+@over(STREAM)
+def case_nobody_hears(road: Road) -> None:
+    near, far = road.pair()
+    near.shutdown(socket.SHUT_RD)
+    show(far.send_all(bytes(100_000)))
+    near.sendall(b"still here")
+    show(far.exact(10))
+    far.shutdown(socket.SHUT_WR)
+    near.shutdown(socket.SHUT_WR)
+    show(far.recv(1))
+
+
+@over(STREAM)
+def case_linger_and_go_on(road: Road) -> None:
+    near, far = road.pair()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    for _ in range(3):
+        far.send_all(b"question")
+        show(exact(near, 8))
+        near.sendall(b"answer")
+        show(far.exact(6), polled(near))
+    near.close()
+    show(far.mask(_RESET), far.recv(1))
+
+
+@over(_OUTWARD)
+def case_near_disconnects(road: Road) -> None:
+    import ctypes
+
+    near, far = road.pair()
+    ctypes.CDLL(None).connect(near.fileno(), bytes(32), 32)
+    show(far.mask(_RESET), far.recv(1))
+
+
+@over(STREAM)
+def case_near_is_killed(road: Road) -> None:
+    for unread in (False, True):
+        near, far = road.pair()
+        pid = os.fork()
+        if pid == 0:
+            road.forget()
+            signal.pause()
+        near.close()
+        if unread:
+            far.send_all(b"never read")
+            time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        show(far.mask(_RESET if unread else "IN|OUT|RDHUP"), far.recv(1))
+
+
+@over(STREAM)
+def case_urgent_mark_and_signal(road: Road) -> None:
+    def at_mark(sock: socket.socket) -> bool:
+        return any(fcntl.ioctl(sock, 0x8905, bytes(4)))
+
+    hits: list[int] = []
+    signal.signal(signal.SIGURG, lambda *_: hits.append(1))
+    for inline in (0, 1):
+        near, far = road.pair()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, inline)
+        fcntl.fcntl(near, fcntl.F_SETOWN, os.getpid())
+        hits.clear()
+        far.send_all(b"ab")
+        far.send(b"c!", socket.MSG_OOB)
+        far.send_all(b"de")
+        wait_for(near, select.POLLPRI)
+        show(settled(lambda: len(near.recv(20, socket.MSG_PEEK)), 3))  # noqa: B023
+        settled(lambda: _queued(near) >= 5, True)  # noqa: B023
+        show(polled(near), settled(lambda: len(hits), 1))
+        near.setblocking(False)
+        for _ in range(3):
+            urgent = outcome(near.recv, 3, socket.MSG_OOB)
+            show(at_mark(near), urgent, outcome(near.recv, 20), polled(near))

@@ -15,7 +15,6 @@ import threading
 from kit import (
     ADDRESSES,
     V4,
-    closed_port,
     exact,
     listener,
     mask_after,
@@ -24,6 +23,7 @@ from kit import (
     outcome,
     pair,
     polled,
+    refusing,
     settled,
     show,
     wait_for,
@@ -85,11 +85,11 @@ def case_bound_client() -> None:
 
 
 def case_blocking_refused_then_connected() -> None:
-    for family, address in ADDRESSES:
+    for family, _ in ADDRESSES:
         client = socket.socket(family)
-        port = closed_port(family=family)
-        show(outcome(client.connect, (address, port)), polled(client), _error(client))
-        show(outcome(client.connect, (address, port)), polled(client))
+        name = refusing(family)
+        show(outcome(client.connect, name), polled(client), _error(client))
+        show(outcome(client.connect, name), polled(client))
         show(outcome(client.getpeername))
         server = listener(family)
         show(outcome(client.connect, server.getsockname()), polled(client))
@@ -98,11 +98,11 @@ def case_blocking_refused_then_connected() -> None:
 
 
 def case_nonblocking_refused() -> None:
-    for family, address in ADDRESSES:
+    for family, _ in ADDRESSES:
         client = socket.socket(family)
         client.setblocking(False)
-        port = closed_port(family=family)
-        show(name_of(client.connect_ex((address, port))))
+        name = refusing(family)
+        show(name_of(client.connect_ex(name)))
         wait_for(client, select.POLLOUT)
         show(polled(client), _error(client), _error(client), polled(client))
         show(outcome(client.getpeername))
@@ -111,24 +111,24 @@ def case_nonblocking_refused() -> None:
 def case_nonblocking_refused_read_instead_of_so_error() -> None:
     client = socket.socket()
     client.setblocking(False)
-    show(name_of(client.connect_ex((V4, closed_port()))))
+    show(name_of(client.connect_ex(refusing())))
     wait_for(client, select.POLLOUT)
-    show(name_of(client.connect_ex((V4, closed_port()))))
+    show(name_of(client.connect_ex(refusing())))
 
 
 def case_masks_after_a_refused_connect() -> None:
     client = socket.socket()
     client.setblocking(False)
-    client.connect_ex((V4, closed_port()))
+    client.connect_ex(refusing())
     wait_for(client, select.POLLOUT)
-    show(name_of(client.connect_ex((V4, closed_port()))), polled(client))
+    show(name_of(client.connect_ex(refusing())), polled(client))
 
 
 def case_nonblocking_refused_then_connected() -> None:
-    for family, address in ADDRESSES:
+    for family, _ in ADDRESSES:
         client = socket.socket(family)
         client.setblocking(False)
-        show(name_of(client.connect_ex((address, closed_port(family=family)))))
+        show(name_of(client.connect_ex(refusing(family))))
         wait_for(client, select.POLLOUT)
         show(_error(client))
         server = listener(family)
@@ -591,7 +591,7 @@ def case_epoll_before_refused_connect() -> None:
         epoll = select.epoll()
         epoll.register(client, select.EPOLLOUT | flags)
         epoll.poll(0)
-        show(name_of(client.connect_ex((V4, closed_port()))))
+        show(name_of(client.connect_ex(refusing())))
         show([mask_text(mask) for _, mask in epoll.poll(2)])
         show(_error(client))
 

@@ -1,179 +1,204 @@
-"""Every call on a TCP socket in every state, with the peer in the same stack.
+"""Every call on a TCP socket in every state, by every road (matrix.py).
 
 `plain` are the calls that a view does not stop.
 """
 
 from __future__ import annotations
 
-import socket
-
 import matrix
-from kit import pair
-from matrix import PLAIN, STOPPED, ask
+from ends import STREAM, Road, over
+from matrix import PLAIN, SENDS, STOPPED, ask
 
-# Here the next bind() or connect() finds a fresh surrogate.
-_RENEWED = ("bind", "connect unspecified")
+_HERE = ("local",)
+_OUTWARD = ("local", "relay")
+_RELAYED = ("relay", "relay-back")
 # It counts what has no answer yet: a FIN, or the sequence numbers of a past life.
 _QUEUE = "SIOCOUTQ"
+# Here the next bind() or connect() finds a fresh surrogate.
+_RENEWED = ("bind", "connect unspecified")
 
 
-def case_fresh() -> None:
-    ask(matrix.fresh, STOPPED)
+@over(_HERE)
+def case_fresh(road: Road) -> None:
+    ask(matrix.fresh, road, STOPPED)
 
 
-def case_fresh_plain() -> None:
-    ask(matrix.fresh, PLAIN)
+@over(_HERE)
+def case_fresh_plain(road: Road) -> None:
+    ask(matrix.fresh, road, PLAIN)
 
 
-def case_bound() -> None:
-    ask(matrix.bound, STOPPED)
+@over(_HERE)
+def case_bound(road: Road) -> None:
+    ask(matrix.bound, road, STOPPED)
 
 
-def case_bound_plain() -> None:
-    ask(matrix.bound, PLAIN)
+@over(_HERE)
+def case_bound_plain(road: Road) -> None:
+    ask(matrix.bound, road, PLAIN)
 
 
-def case_listening() -> None:
-    ask(matrix.listening, STOPPED, unmasked=("shutdown read", "shutdown"))
+@over(_HERE)
+def case_listening(road: Road) -> None:
+    ask(matrix.listening, road, STOPPED, unmasked=("shutdown read", "shutdown"))
 
 
-def case_listening_plain() -> None:
-    ask(matrix.listening, PLAIN)
+@over(_HERE)
+def case_listening_plain(road: Road) -> None:
+    ask(matrix.listening, road, PLAIN)
 
 
-def case_listening_with_a_caller() -> None:
-    ask(matrix.called, STOPPED, unmasked=("shutdown read", "shutdown"))
+@over(_HERE)
+def case_listening_with_a_caller(road: Road) -> None:
+    ask(matrix.called, road, STOPPED, unmasked=("shutdown read", "shutdown"))
 
 
-def case_shut_listener() -> None:
-    ask(matrix.shut_listener, STOPPED, _QUEUE, unmasked=STOPPED)
+@over(_HERE)
+def case_shut_listener(road: Road) -> None:
+    ask(matrix.shut_listener, road, STOPPED, _QUEUE, unmasked=STOPPED)
 
 
-def case_shut_listener_plain() -> None:
-    ask(matrix.shut_listener, PLAIN)
+@over(_HERE)
+def case_shut_listener_plain(road: Road) -> None:
+    ask(matrix.shut_listener, road, PLAIN)
 
 
-def case_refused() -> None:
-    ask(matrix.refused, STOPPED, _QUEUE)
+@over(_OUTWARD)
+def case_refused(road: Road) -> None:
+    ask(matrix.refused, road, STOPPED, _QUEUE)
 
 
-def case_refused_later() -> None:
-    ask(matrix.refused_later, STOPPED, _QUEUE, unmasked=_RENEWED)
+@over(_OUTWARD)
+def case_refused_later(road: Road) -> None:
+    ask(matrix.refused_later, road, STOPPED, _QUEUE, unmasked=_RENEWED)
 
 
-def case_refused_later_plain() -> None:
-    ask(matrix.refused_later, PLAIN)
+@over(_OUTWARD)
+def case_refused_later_plain(road: Road) -> None:
+    ask(matrix.refused_later, road, PLAIN)
 
 
-def case_refused_untold() -> None:
-    ask(matrix.refused_untold, STOPPED, _QUEUE, unmasked=_RENEWED)
+@over(_OUTWARD)
+def case_refused_untold(road: Road) -> None:
+    ask(matrix.refused_untold, road, STOPPED, _QUEUE, unmasked=_RENEWED)
 
 
-def case_refused_untold_plain() -> None:
-    ask(matrix.refused_untold, PLAIN)
+@over(_OUTWARD)
+def case_refused_untold_plain(road: Road) -> None:
+    ask(matrix.refused_untold, road, PLAIN)
 
 
-def case_connecting() -> None:
+@over(_OUTWARD)
+def case_connecting(road: Road) -> None:
     masks = ("connect unspecified", "shutdown write", "shutdown read", "shutdown")
-    ask(matrix.connecting, STOPPED, "connect waiting", unmasked=masks)
+    ask(matrix.connecting, road, STOPPED, "connect waiting", unmasked=masks)
 
 
-def case_connecting_plain() -> None:
-    ask(matrix.connecting, PLAIN)
+@over(_OUTWARD)
+def case_connecting_plain(road: Road) -> None:
+    ask(matrix.connecting, road, PLAIN)
 
 
-def case_connected() -> None:
-    ask(lambda: matrix.connected(pair), STOPPED)
-    ask(lambda: matrix.connected(pair), PLAIN)
+@over(STREAM)
+def case_connected(road: Road) -> None:
+    ask(matrix.connected, road, STOPPED)
+    ask(matrix.connected, road, PLAIN)
 
 
-def case_accepted() -> None:
-    ask(lambda: matrix.connected(pair, 2), STOPPED)
-    ask(lambda: matrix.connected(pair, 2), PLAIN)
+@over(STREAM)
+def case_with_data(road: Road) -> None:
+    ask(matrix.with_data, road, STOPPED)
+    ask(matrix.with_data, road, PLAIN)
 
 
-def case_with_data() -> None:
-    ask(lambda: matrix.with_data(pair), STOPPED)
-    ask(lambda: matrix.with_data(pair), PLAIN)
+@over(STREAM)
+def case_peer_ended(road: Road) -> None:
+    ask(matrix.peer_ended, road, STOPPED)
+    ask(matrix.peer_ended, road, PLAIN)
 
 
-def case_peer_ended() -> None:
-    ask(lambda: matrix.peer_ended(pair), STOPPED)
-    ask(lambda: matrix.peer_ended(pair), PLAIN)
+@over(_HERE)
+def case_peer_closed(road: Road) -> None:
+    ask(matrix.peer_closed, road, STOPPED, "sendto", "sendmsg to", unmasked=STOPPED)
 
 
-def case_peer_closed() -> None:
-    ask(
-        lambda: matrix.peer_closed(pair),
-        STOPPED,
-        "sendto",
-        "sendmsg to",
-        unmasked=STOPPED,
-    )
+@over(_HERE)
+def case_peer_closed_plain(road: Road) -> None:
+    ask(matrix.peer_closed, road, PLAIN)
 
 
-def case_peer_closed_plain() -> None:
-    ask(lambda: matrix.peer_closed(pair), PLAIN)
+@over(_RELAYED)
+def case_peer_closed_far_away(road: Road) -> None:
+    ask(matrix.peer_closed, road, STOPPED, reset_by=SENDS)
+    ask(matrix.peer_closed, road, PLAIN, "send more", reset_by=SENDS)
 
 
-def case_peer_closed_behind_data() -> None:
-    ask(
-        lambda: matrix.peer_closed_behind_data(pair),
-        STOPPED,
-        "sendto",
-        "sendmsg to",
-        unmasked=STOPPED,
-    )
+@over(_RELAYED)
+def case_peer_closed_behind_data(road: Road) -> None:
+    ask(matrix.peer_closed_behind_data, road, STOPPED, reset_by=SENDS)
+    ask(matrix.peer_closed_behind_data, road, PLAIN, "send more", reset_by=SENDS)
 
 
-def case_reset() -> None:
-    ask(lambda: matrix.reset(pair), STOPPED)
+@over(STREAM)
+def case_reset(road: Road) -> None:
+    ask(matrix.reset, road, STOPPED)
 
 
-def case_reset_plain() -> None:
-    ask(lambda: matrix.reset(pair), PLAIN)
+@over(STREAM)
+def case_reset_plain(road: Road) -> None:
+    ask(matrix.reset, road, PLAIN)
 
 
-def case_reset_told() -> None:
-    ask(lambda: matrix.reset_told(pair), STOPPED)
+@over(STREAM)
+def case_reset_told(road: Road) -> None:
+    ask(matrix.reset_told, road, STOPPED)
 
 
-def case_reset_told_plain() -> None:
-    ask(lambda: matrix.reset_told(pair), PLAIN)
+@over(STREAM)
+def case_reset_told_plain(road: Road) -> None:
+    ask(matrix.reset_told, road, PLAIN)
 
 
-def case_reset_behind_data() -> None:
-    ask(lambda: matrix.reset_behind_data(pair), STOPPED)
+@over(STREAM)
+def case_reset_behind_data(road: Road) -> None:
+    ask(matrix.reset_behind_data, road, STOPPED)
 
 
-def case_shut_read() -> None:
-    ask(lambda: matrix.shut(socket.SHUT_RD)(pair, 1), STOPPED)
-    ask(lambda: matrix.shut(socket.SHUT_RD)(pair, 1), PLAIN)
+@over(STREAM)
+def case_shut_read(road: Road) -> None:
+    ask(matrix.shut_read, road, STOPPED)
+    ask(matrix.shut_read, road, PLAIN)
 
 
-def case_shut_write() -> None:
-    ask(lambda: matrix.shut(socket.SHUT_WR)(pair, 1), STOPPED, _QUEUE)
-    ask(lambda: matrix.shut(socket.SHUT_WR)(pair, 1), PLAIN)
+@over(STREAM)
+def case_shut_write(road: Road) -> None:
+    ask(matrix.shut_write, road, STOPPED, _QUEUE)
+    ask(matrix.shut_write, road, PLAIN)
 
 
-def case_shut() -> None:
-    ask(lambda: matrix.shut(socket.SHUT_RDWR)(pair, 1), STOPPED, _QUEUE)
-    ask(lambda: matrix.shut(socket.SHUT_RDWR)(pair, 1), PLAIN)
+@over(STREAM)
+def case_shut(road: Road) -> None:
+    ask(matrix.shut, road, STOPPED, _QUEUE)
+    ask(matrix.shut, road, PLAIN)
 
 
-def case_both_ended() -> None:
-    ask(lambda: matrix.both_ended(pair), STOPPED)
-    ask(lambda: matrix.both_ended(pair), PLAIN)
+@over(STREAM)
+def case_both_ended(road: Road) -> None:
+    ask(matrix.both_ended, road, STOPPED)
+    ask(matrix.both_ended, road, PLAIN)
 
 
-def case_both_ended_last() -> None:
-    ask(lambda: matrix.both_ended_last(pair), STOPPED)
-    ask(lambda: matrix.both_ended_last(pair), PLAIN)
+@over(STREAM)
+def case_both_ended_last(road: Road) -> None:
+    ask(matrix.both_ended_last, road, STOPPED)
+    ask(matrix.both_ended_last, road, PLAIN)
 
 
-def case_disconnected() -> None:
-    ask(lambda: matrix.disconnected(pair), STOPPED, _QUEUE, unmasked=STOPPED)
+@over(_OUTWARD)
+def case_disconnected(road: Road) -> None:
+    ask(matrix.disconnected, road, STOPPED, _QUEUE, unmasked=STOPPED)
 
 
-def case_disconnected_plain() -> None:
-    ask(lambda: matrix.disconnected(pair), PLAIN)
+@over(_HERE)
+def case_disconnected_plain(road: Road) -> None:
+    ask(matrix.disconnected, road, PLAIN)
