@@ -34,14 +34,20 @@ http {{
 """
 
 
-def nginx(place: Place, reuse: str) -> tuple[str, ...]:
-    """Write nginx's configuration and return its command."""
+def nginx(place: Place, reuse: str, port: int | None = None) -> tuple[str, ...]:
+    """Write nginx's configuration and return its command.
+
+    Args:
+        place: Where it is to serve.
+        reuse: Further options of its listeners.
+        port: Which port it binds, if not the place's.
+    """
     folder = place.server.folder
     (folder / "www").mkdir()
     (folder / "www" / "index.html").write_text("hello from nginx\n")
     (folder / "www" / "big.bin").write_bytes(bytes(range(256)) * (4 << 12))
     path = folder / "nginx.conf"
-    path.write_text(NGINX.format(folder=folder, port=place.listen, reuse=reuse))
+    path.write_text(NGINX.format(folder=folder, port=port or place.listen, reuse=reuse))
     return ("nginx", "-p", str(folder), "-e", "stderr", "-c", str(path))
 
 

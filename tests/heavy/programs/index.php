@@ -1,0 +1,1 @@
+<?php printf("hello from %08d\n", getmypid());
