@@ -215,8 +215,13 @@ um_verdict um_handle_bind(struct um_call *call)
     }
     if (sock->domain == AF_INET6 && sock->v6only && um_addr_is_v4(name.addr))
         return -EINVAL;
-    return sock->type == SOCK_STREAM ? um_stream_bind(call, &name)
-                                     : um_dgram_bind(call, &name);
+    um_verdict verdict = sock->type == SOCK_STREAM ? um_stream_bind(call, &name)
+                                                   : um_dgram_bind(call, &name);
+    /* It can reach nothing else any more, and the option says so. */
+    if (verdict == 0 && sock->domain == AF_INET6 &&
+        !um_addr_is_any(name.addr) && !um_addr_is_v4(name.addr))
+        sock->v6only = true;
+    return verdict;
 }
 
 /* connect() of a unix socket: name services of the host are refused. */

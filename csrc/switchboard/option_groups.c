@@ -167,6 +167,8 @@ static int read_member(struct um_call *call, const struct row *row,
         from_v4(value + offsetof(struct ip_mreq_source, imr_sourceaddr),
                 ret->source);
     } else { /* IP_ADD_MEMBERSHIP: struct ip_mreq or ip_mreqn */
+        if (call->sock->type == SOCK_STREAM)
+            return -EPROTO;
         if (len < sizeof(struct ip_mreq))
             return -EINVAL;
         from_v4(value, ret->group);
@@ -224,12 +226,9 @@ static int check_group(struct um_call *call, const struct row *row,
 
     if (call->sock->type == SOCK_STREAM)
         return -EPROTO;
-    if (row->level == IPPROTO_IPV6 && call->sock->domain != AF_INET6)
-        return -ENOPROTOOPT;
-    if (!um_addr_is_multicast(member->group) ||
-        v4 != (row->level == IPPROTO_IP))
-        return -EINVAL;
-    return 0;
+    if (um_addr_is_multicast(member->group) && v4 == (row->level == IPPROTO_IP))
+        return 0;
+    return row->name == IP_DROP_MEMBERSHIP ? -EADDRNOTAVAIL : -EINVAL;
 }
 
 /* An abandoned call runs again, and must not find itself there. */
@@ -319,14 +318,12 @@ int option_set_card(struct um_call *call, const struct row *row,
                                                             : IP_UNICAST_IF);
     int raw, card;
 
-    if (row->level == IPPROTO_IPV6 && call->sock->domain != AF_INET6)
+    if (!swapped && call->sock->type == SOCK_STREAM)
         return -ENOPROTOOPT;
-    if (len < sizeof(raw))
+    if (swapped ? len != sizeof(raw) : len < sizeof(raw))
         return -EINVAL;
     memcpy(&raw, value, sizeof(raw));
     card = swapped ? (int)ntohl((uint32_t)raw) : raw;
-    if (!swapped && call->sock->type == SOCK_STREAM)
-        return -ENOPROTOOPT;
     if (card != 0 && !card_exists(call->sock->stack, card))
         return swapped ? -EADDRNOTAVAIL : -ENODEV;
     return option_keep(call->sock, row->level, row->name, value, sizeof(raw),

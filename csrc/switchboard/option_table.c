@@ -5,30 +5,45 @@
  * One row an option; how a row works is told in options.c.
  */
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/icmp6.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "dgram.h"
 #include "options.h"
+#include "stream.h"
 
 /* Younger than the headers that we are built with. */
-#define OPT_SO_PASSPIDFD         76
-#define OPT_SO_RCVPRIORITY       82
-#define OPT_SO_PASSRIGHTS        83
-#define OPT_IP_LOCAL_PORT_RANGE  51
-#define OPT_TCP_RTO_MAX_MS       44
-#define OPT_TCP_RTO_MIN_US       45
-#define OPT_TCP_DELACK_MAX_US    46
-#define OPT_RAW_ICMP_FILTER      1 /* ICMP_FILTER of linux/icmp.h */
-#define OPT_UDP_NO_CHECK6_TX     101
-#define OPT_UDP_NO_CHECK6_RX     102
-#define OPT_IPV6_RECVERR_RFC4884 31
-#define OPT_IPV6_MULTICAST_ALL   29
-#define OPT_IPV6_ROUTER_ISOLATE  30
-#define OPT_IPV6_FLOWINFO        11
-#define OPT_IPV6_FLOWINFO_SEND   33
+#define OPT_SO_PASSPIDFD        76
+#define OPT_SO_RCVPRIORITY      82
+#define OPT_SO_PASSRIGHTS       83
+#define OPT_IP_LOCAL_PORT_RANGE 51
+#define OPT_TCP_RTO_MAX_MS      44
+#define OPT_TCP_RTO_MIN_US      45
+#define OPT_TCP_DELACK_MAX_US   46
+#define OPT_RAW_ICMP_FILTER     1 /* ICMP_FILTER of linux/icmp.h */
+#define OPT_SO_DEVMEM_DONTNEED  80
+#define OPT_IP_PROTOCOL         52
+#define OPT_TCP_AO_REPAIR       42
+#define OPT_UDP_CORK            1 /* linux/udp.h clashes with netinet/udp.h */
+#define OPT_UDP_ENCAP           100
+#define OPT_UDP_SEGMENT         103
+#define OPT_UDP_GRO             104
+#define OPT_UDPLITE_SEND_CSCOV  10
+#define OPT_UDPLITE_RECV_CSCOV  11
+#define OPT_IPV6_FLOWLABEL_MGR  32
+#define OPT_IP6T_SO_SET_REPLACE 64
+#define OPT_IP6T_SO_SET_ADD_COUNTERS 65
+#define OPT_UDP_NO_CHECK6_TX         101
+#define OPT_UDP_NO_CHECK6_RX         102
+#define OPT_IPV6_RECVERR_RFC4884     31
+#define OPT_IPV6_MULTICAST_ALL       29
+#define OPT_IPV6_ROUTER_ISOLATE      30
+#define OPT_IPV6_FLOWINFO            11
+#define OPT_IPV6_FLOWINFO_SEND       33
 
 /* MSS and MTU of Linux's loopback, as TCP_MAXSEG, TCP_INFO and IP_MTU tell
  * them of a connection there (observed on Linux 6.18). */
@@ -40,6 +55,8 @@
 #define CARD_MTU        65500
 #define LOOPBACK_RTT_US 20
 #define LOOPBACK_RTO_US 204000
+#define LOOPBACK_WSCALE 10
+#define LOOPBACK_CLAMP  65536
 
 /* ---- what the switchboard itself knows ---- */
 
@@ -135,35 +152,72 @@ static int get_peername(struct um_call *call, uint8_t *ret, size_t asked)
     return (int)len;
 }
 
-/* A connected surrogate knows the bound that it obeys. */
-static int get_sndbuf(struct um_call *call, uint8_t *ret, size_t asked)
-{
-    struct um_sock *sock = call->sock;
-
-    if (sock->type == SOCK_STREAM && sock->state == UM_CONNECTED &&
-        sock->conn == NULL && option_find(sock, SOL_SOCKET, SO_SNDBUF) == NULL)
-        return option_get_from(call->fd, SOL_SOCKET, SO_SNDBUF, ret, asked);
-    return option_get_by_model(call, option_row_of(SOL_SOCKET, SO_SNDBUF),
-                               SOL_SOCKET, SO_SNDBUF, ret, asked);
-}
-
 static bool is_local_stream(const struct um_sock *sock)
 {
     return sock->type == SOCK_STREAM && sock->state == UM_CONNECTED &&
            sock->conn == NULL;
 }
 
+/* What the kernel lets the buffer of a connection grow to. */
+static int most_sndbuf(void)
+{
+    int most = 0;
+    FILE *file = fopen("/proc/sys/net/ipv4/tcp_wmem", "re");
+
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*d %*d %d", &most) != 1)
+        most = 0;
+    fclose(file);
+    return most;
+}
+
+/* On loopback, where segments are large, it grows when the connection is made
+ * already. */
+static int get_sndbuf(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    struct um_sock *sock = call->sock;
+    int most;
+
+    if (is_local_stream(sock) &&
+        option_find(sock, SOL_SOCKET, SO_SNDBUF) == NULL &&
+        (most = most_sndbuf()) > 0)
+        return option_give_int(ret, most);
+    return option_get_by_model(call, option_row_of(SOL_SOCKET, SO_SNDBUF),
+                               SOL_SOCKET, SO_SNDBUF, ret, asked);
+}
+
 static int get_maxseg(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    struct um_sock *sock = call->sock;
+    int mss = um_addr_is_v4(sock->peer.addr) ? LOOPBACK_MSS4 : LOOPBACK_MSS6;
+    int most = um_option_int(sock, IPPROTO_TCP, TCP_MAXSEG, 0);
+
+    if (is_local_stream(sock))
+        return option_give_int(ret, most > 0 && most < mss ? most : mss);
+    return option_get_by_model(call, option_row_of(IPPROTO_TCP, TCP_MAXSEG),
+                               IPPROTO_TCP, TCP_MAXSEG, ret, asked);
+}
+
+static int get_window_clamp(struct um_call *call, uint8_t *ret, size_t asked)
 {
     struct um_sock *sock = call->sock;
 
     if (is_local_stream(sock) &&
-        option_find(sock, IPPROTO_TCP, TCP_MAXSEG) == NULL)
-        return option_give_int(ret, um_addr_is_v4(sock->peer.addr)
-                                        ? LOOPBACK_MSS4
-                                        : LOOPBACK_MSS6);
-    return option_get_by_model(call, option_row_of(IPPROTO_TCP, TCP_MAXSEG),
-                               IPPROTO_TCP, TCP_MAXSEG, ret, asked);
+        option_find(sock, IPPROTO_TCP, TCP_WINDOW_CLAMP) == NULL)
+        return option_give_int(ret, LOOPBACK_CLAMP);
+    return option_get_by_model(call,
+                               option_row_of(IPPROTO_TCP, TCP_WINDOW_CLAMP),
+                               IPPROTO_TCP, TCP_WINDOW_CLAMP, ret, asked);
+}
+
+/* The number that tells sockets of a protocol apart. */
+static int get_number(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    return option_give_int(ret, call->sock->type == SOCK_RAW
+                                    ? call->sock->protocol
+                                    : call->sock->local.port);
 }
 
 static int mtu(struct um_call *call, int level, int name, uint8_t *ret)
@@ -198,6 +252,21 @@ static int get_mtu6(struct um_call *call, uint8_t *ret, size_t asked)
     if (call->sock->domain != AF_INET6)
         return -EOPNOTSUPP;
     return mtu(call, IPPROTO_IPV6, IPV6_MTU, ret);
+}
+
+static int get_path_mtu(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    struct ip6_mtuinfo info = {0};
+    uint8_t value[sizeof(int)];
+    int rc = mtu(call, IPPROTO_IPV6, IPV6_MTU, value);
+
+    if (asked < sizeof(info))
+        return -EINVAL;
+    if (rc < 0)
+        return rc;
+    memcpy(&info.ip6m_mtu, value, sizeof(info.ip6m_mtu));
+    memcpy(ret, &info, sizeof(info));
+    return sizeof(info);
 }
 
 /* The state that a local stream is in, as its surrogate shows it. */
@@ -244,8 +313,16 @@ static int get_tcp_info(struct um_call *call, uint8_t *ret, size_t asked)
     if (len < (int)sizeof(info))
         return len;
     memcpy(&info, ret, sizeof(info));
+    if (sock->state == UM_LISTENING) {
+        memset(&info, 0, sizeof(info));
+        info.tcpi_unacked = sock->listen->pending;
+        info.tcpi_sacked = (uint32_t)sock->listen->backlog;
+    }
     info.tcpi_state = tcp_state(call);
     if (is_local_stream(sock)) {
+        info.tcpi_options =
+            TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE;
+        info.tcpi_snd_wscale = info.tcpi_rcv_wscale = LOOPBACK_WSCALE;
         info.tcpi_rto = LOOPBACK_RTO_US;
         info.tcpi_snd_mss = info.tcpi_rcv_mss = LOOPBACK_MSS4;
         info.tcpi_advmss = LOOPBACK_ADVMSS;
@@ -310,27 +387,94 @@ static int set_v6only(struct um_call *call, const struct row *row,
     return 0;
 }
 
-/* Completions of MSG_ZEROCOPY come by an error queue, which the surrogate does
- * not have: a program that got this option would wait for them. */
-static int set_refused(struct um_call *call, const struct row *row,
-                       const uint8_t *value, size_t len)
+/* Kernel TLS: as where the module is missing. */
+static int set_ulp(struct um_call *call, const struct row *row,
+                   const uint8_t *value, size_t len)
+{
+    (void)call;
+    (void)row;
+    (void)value;
+    return len < 1 ? -EINVAL : -ENOENT;
+}
+
+/* A connection has agreed on its MSS; to set one is allowed, and vain. */
+static int set_maxseg(struct um_call *call, const struct row *row,
+                      const uint8_t *value, size_t len)
+{
+    int rc = option_try(call, row, value, len, NULL), effect = 0;
+
+    if (rc < 0 || call->sock->state == UM_CONNECTED)
+        return rc;
+    memcpy(&effect, value, sizeof(effect));
+    return option_keep(call->sock, row->level, row->name, value, len, effect);
+}
+
+/* "No clamp" is for fresh sockets. */
+static int set_window_clamp(struct um_call *call, const struct row *row,
+                            const uint8_t *value, size_t len)
+{
+    int rc = option_try(call, row, value, len, NULL), effect = 0;
+
+    if (rc < 0)
+        return rc;
+    memcpy(&effect, value, sizeof(effect));
+    if (effect == 0 && call->sock->state != UM_FRESH)
+        return -EINVAL;
+    return option_keep(call->sock, row->level, row->name, value, len, effect);
+}
+
+/* It is asked for before connect(), which would send data along. */
+static int set_fastopen_connect(struct um_call *call, const struct row *row,
+                                const uint8_t *value, size_t len)
+{
+    int rc = option_try(call, row, value, len, NULL), effect = 0;
+
+    if (rc < 0)
+        return rc;
+    if (call->sock->state == UM_LISTENING)
+        return -EINVAL;
+    memcpy(&effect, value, sizeof(effect));
+    return option_keep(call->sock, row->level, row->name, value, len, effect);
+}
+
+/* Make an IPv4 socket of an IPv6 one whose peer is IPv4-mapped. */
+static int set_addrform(struct um_call *call, const struct row *row,
+                        const uint8_t *value, size_t len)
+{
+    struct um_sock *sock = call->sock;
+    int family;
+
+    (void)row;
+    if (len < sizeof(family))
+        return -EINVAL;
+    memcpy(&family, value, sizeof(family));
+    if (family != AF_INET)
+        return -EINVAL;
+    if (sock->state != UM_CONNECTED)
+        return -ENOTCONN;
+    if (sock->v6only || !um_addr_is_v4(sock->peer.addr))
+        return -EADDRNOTAVAIL;
+    sock->domain = AF_INET;
+    return 0;
+}
+
+static int get_addrform(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    (void)asked;
+    if (call->sock->state != UM_CONNECTED)
+        return -ENOTCONN;
+    return option_give_int(ret, call->sock->domain);
+}
+
+/* The tables of a packet filter are nobody's to change in a view. */
+static int set_not_permitted(struct um_call *call, const struct row *row,
+                             const uint8_t *value, size_t len)
 {
     (void)call;
     (void)row;
     (void)value;
     (void)len;
-    return -EOPNOTSUPP;
-}
-
-/* Kernel TLS: as where the module is missing. */
-static int set_ulp(struct um_call *call, const struct row *row,
-                   const uint8_t *value, size_t len)
-{
-    (void)row;
-    (void)value;
-    if (len < 1)
-        return -EINVAL;
-    return call->sock->state == UM_CONNECTED ? -ENOENT : -ENOTCONN;
+    return -EPERM;
 }
 
 /* A filter sees packets, the surrogate has none. Programs use it to be woken
@@ -338,9 +482,38 @@ static int set_ulp(struct um_call *call, const struct row *row,
 static int set_filter(struct um_call *call, const struct row *row,
                       const uint8_t *value, size_t len)
 {
-    if (len != 2 * sizeof(uint64_t)) /* struct sock_fprog */
-        return -EINVAL;
+    static struct sock_filter all = BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+    static const struct sock_fprog let_through = {.len = 1, .filter = &all};
+    struct sock_fprog given = {0};
+    int rc;
+
+    /* The program lies in the caller's memory: one of ours stands for it. */
+    if (len == sizeof(given)) {
+        memcpy(&given, value, sizeof(given));
+        if (given.len == 0 || given.filter == NULL)
+            given = (struct sock_fprog){0};
+        else
+            given = let_through;
+        value = (const uint8_t *)&given;
+    }
+    rc = option_try(call, row, value, len, NULL);
+    if (rc < 0)
+        return rc;
     return option_keep(call->sock, row->level, row->name, value, 0, 1);
+}
+
+/* A lock stays. */
+static int set_lock_filter(struct um_call *call, const struct row *row,
+                           const uint8_t *value, size_t len)
+{
+    int rc = option_try(call, row, value, len, NULL), on = 0;
+
+    if (rc < 0)
+        return rc;
+    memcpy(&on, value, sizeof(on));
+    if (on == 0 && um_option_int(call->sock, row->level, row->name, 0) != 0)
+        return -EPERM;
+    return option_keep(call->sock, row->level, row->name, value, len, on);
 }
 
 static int set_detach_filter(struct um_call *call, const struct row *row,
@@ -393,7 +566,7 @@ static const struct row rows[] = {
     OPTION(SOL_SOCKET, SO_OOBINLINE, KERNEL | SURROGATE),
     OPTION(SOL_SOCKET, SO_NO_CHECK, KERNEL),
     OPTION(SOL_SOCKET, SO_PRIORITY, KERNEL | HOST | UNSHARED),
-    OPTION(SOL_SOCKET, SO_LINGER, KERNEL | HOST),
+    OPTION(SOL_SOCKET, SO_LINGER, KERNEL | HOST | ALONE),
     OPTION(SOL_SOCKET, SO_PASSCRED, KERNEL),
     OPTION(SOL_SOCKET, SO_PASSSEC, KERNEL),
     OPTION(SOL_SOCKET, SO_RCVLOWAT, KERNEL | SURROGATE | ALONE),
@@ -426,19 +599,24 @@ static const struct row rows[] = {
     OPTION(SOL_SOCKET, SO_MAX_PACING_RATE, KERNEL | HOST),
     OPTION(SOL_SOCKET, SO_INCOMING_CPU, KERNEL),
     OPTION(SOL_SOCKET, SO_TXTIME, KERNEL),
-    OPTION(SOL_SOCKET, SO_ZEROCOPY, 0, .set = set_refused),
+    OPTION(SOL_SOCKET, SO_ZEROCOPY, REFUSED),
     OPTION(SOL_SOCKET, SO_RESERVE_MEM, KERNEL),
     OPTION(SOL_SOCKET, SO_TXREHASH, KERNEL),
     OPTION(SOL_SOCKET, SO_RCVMARK, KERNEL),
     OPTION(SOL_SOCKET, SO_BSDCOMPAT, KERNEL),
     OPTION(SOL_SOCKET, SO_CNX_ADVICE, KERNEL),
+    OPTION(SOL_SOCKET, SO_LOCK_FILTER, ALONE, .set = set_lock_filter),
+    OPTION(SOL_SOCKET, SO_ATTACH_BPF, REFUSED),
+    OPTION(SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, REFUSED),
+    OPTION(SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, REFUSED),
+    OPTION(SOL_SOCKET, OPT_SO_DEVMEM_DONTNEED, REFUSED),
     OPTION(SOL_SOCKET, OPT_SO_PASSPIDFD, KERNEL),
     OPTION(SOL_SOCKET, OPT_SO_RCVPRIORITY, KERNEL),
     OPTION(SOL_SOCKET, OPT_SO_PASSRIGHTS, KERNEL),
 
     /* The pump's host sockets have it on for good. */
     OPTION(IPPROTO_TCP, TCP_NODELAY, KERNEL),
-    OPTION(IPPROTO_TCP, TCP_MAXSEG, KERNEL | HOST | LIVE | ALONE,
+    OPTION(IPPROTO_TCP, TCP_MAXSEG, HOST | LIVE | ALONE, .set = set_maxseg,
            .get = get_maxseg),
     OPTION(IPPROTO_TCP, TCP_CORK, KERNEL | HOST),
     OPTION(IPPROTO_TCP, TCP_KEEPIDLE, KERNEL | HOST),
@@ -447,7 +625,8 @@ static const struct row rows[] = {
     OPTION(IPPROTO_TCP, TCP_SYNCNT, KERNEL | HOST),
     OPTION(IPPROTO_TCP, TCP_LINGER2, KERNEL | HOST),
     OPTION(IPPROTO_TCP, TCP_DEFER_ACCEPT, KERNEL | UNSHARED),
-    OPTION(IPPROTO_TCP, TCP_WINDOW_CLAMP, KERNEL | HOST | LIVE | ALONE),
+    OPTION(IPPROTO_TCP, TCP_WINDOW_CLAMP, HOST | LIVE | ALONE,
+           .set = set_window_clamp, .get = get_window_clamp),
     OPTION(IPPROTO_TCP, TCP_INFO, 0, .get = get_tcp_info),
     OPTION(IPPROTO_TCP, TCP_CC_INFO, LIVE),
     OPTION(IPPROTO_TCP, TCP_QUICKACK, KERNEL | HOST | UNSHARED),
@@ -455,14 +634,24 @@ static const struct row rows[] = {
     OPTION(IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, KERNEL | HOST),
     OPTION(IPPROTO_TCP, TCP_THIN_DUPACK, KERNEL | HOST),
     OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT, KERNEL | HOST),
-    OPTION(IPPROTO_TCP, TCP_FASTOPEN, KERNEL | UNSHARED),
-    OPTION(IPPROTO_TCP, TCP_FASTOPEN_CONNECT, KERNEL | UNSHARED),
+    OPTION(IPPROTO_TCP, TCP_FASTOPEN, KERNEL | UNSHARED | EARLY),
+    OPTION(IPPROTO_TCP, TCP_FASTOPEN_CONNECT, UNSHARED | EARLY,
+           .set = set_fastopen_connect),
     OPTION(IPPROTO_TCP, TCP_FASTOPEN_KEY, KERNEL | UNSHARED),
-    OPTION(IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, KERNEL),
+    OPTION(IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, KERNEL | EARLY),
     OPTION(IPPROTO_TCP, TCP_TIMESTAMP, KERNEL),
     OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT, KERNEL | HOST),
     OPTION(IPPROTO_TCP, TCP_SAVE_SYN, KERNEL),
     OPTION(IPPROTO_TCP, TCP_ULP, 0, .set = set_ulp),
+    OPTION(IPPROTO_TCP, TCP_MD5SIG, REFUSED),
+    OPTION(IPPROTO_TCP, TCP_MD5SIG_EXT, REFUSED),
+    OPTION(IPPROTO_TCP, TCP_REPAIR, REFUSED),
+    OPTION(IPPROTO_TCP, TCP_REPAIR_QUEUE, REFUSED),
+    OPTION(IPPROTO_TCP, TCP_QUEUE_SEQ, REFUSED),
+    OPTION(IPPROTO_TCP, TCP_REPAIR_OPTIONS, REFUSED),
+    OPTION(IPPROTO_TCP, TCP_REPAIR_WINDOW, REFUSED),
+    OPTION(IPPROTO_TCP, TCP_INQ, REFUSED),
+    OPTION(IPPROTO_TCP, OPT_TCP_AO_REPAIR, REFUSED),
     OPTION(IPPROTO_TCP, TCP_TX_DELAY, KERNEL | HOST),
     OPTION(IPPROTO_TCP, OPT_TCP_RTO_MAX_MS, KERNEL | HOST),
     OPTION(IPPROTO_TCP, OPT_TCP_RTO_MIN_US, KERNEL | HOST),
@@ -470,6 +659,14 @@ static const struct row rows[] = {
 
     OPTION(IPPROTO_UDP, OPT_UDP_NO_CHECK6_TX, KERNEL),
     OPTION(IPPROTO_UDP, OPT_UDP_NO_CHECK6_RX, KERNEL),
+    OPTION(IPPROTO_UDP, OPT_UDP_ENCAP, REFUSED),
+    OPTION(IPPROTO_UDP, OPT_UDP_GRO, REFUSED),
+    OPTION(IPPROTO_UDP, OPT_UDP_SEGMENT, REFUSED),
+    OPTION(IPPROTO_UDP, OPT_UDP_CORK, REFUSED),
+    OPTION(IPPROTO_UDP, OPT_UDPLITE_SEND_CSCOV, KERNEL),
+    OPTION(IPPROTO_UDP, OPT_UDPLITE_RECV_CSCOV, KERNEL),
+    OPTION(IPPROTO_UDPLITE, OPT_UDPLITE_SEND_CSCOV, KERNEL),
+    OPTION(IPPROTO_UDPLITE, OPT_UDPLITE_RECV_CSCOV, KERNEL),
 
     OPTION(IPPROTO_IP, IP_TOS, KERNEL | HOST),
     OPTION(IPPROTO_IP, IP_TTL, KERNEL | HOST),
@@ -501,6 +698,15 @@ static const struct row rows[] = {
     OPTION(IPPROTO_IP, IP_MULTICAST_ALL, KERNEL),
     OPTION(IPPROTO_IP, IP_UNICAST_IF, STORED, .set = option_set_card),
     OPTION(IPPROTO_IP, OPT_IP_LOCAL_PORT_RANGE, KERNEL),
+    OPTION(IPPROTO_IP, OPT_IP_PROTOCOL, 0, .get = get_number),
+    OPTION(IPPROTO_IP, IP_IPSEC_POLICY, REFUSED),
+    OPTION(IPPROTO_IP, IP_XFRM_POLICY, REFUSED),
+    OPTION(IPPROTO_IP, IP_UNBLOCK_SOURCE, REFUSED),
+    OPTION(IPPROTO_IP, IP_BLOCK_SOURCE, REFUSED),
+    OPTION(IPPROTO_IP, IP_MSFILTER, REFUSED),
+    OPTION(IPPROTO_IP, MCAST_BLOCK_SOURCE, REFUSED),
+    OPTION(IPPROTO_IP, MCAST_UNBLOCK_SOURCE, REFUSED),
+    OPTION(IPPROTO_IP, MCAST_MSFILTER, REFUSED),
     OPTION(IPPROTO_IP, IP_ADD_MEMBERSHIP, UNSHARED, .set = option_set_join),
     OPTION(IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, UNSHARED,
            .set = option_set_join),
@@ -550,6 +756,27 @@ static const struct row rows[] = {
     OPTION(IPPROTO_IPV6, IPV6_TRANSPARENT, KERNEL),
     OPTION(IPPROTO_IPV6, IPV6_RECVFRAGSIZE, KERNEL),
     OPTION(IPPROTO_IPV6, IPV6_FREEBIND, KERNEL),
+    OPTION(IPPROTO_IPV6, IPV6_ADDRFORM, 0, .set = set_addrform,
+           .get = get_addrform),
+    OPTION(IPPROTO_IPV6, IPV6_PATHMTU, 0, .get = get_path_mtu),
+    OPTION(IPPROTO_IPV6, IPV6_2292PKTOPTIONS, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_ROUTER_ALERT, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_JOIN_ANYCAST, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_LEAVE_ANYCAST, REFUSED),
+    OPTION(IPPROTO_IPV6, OPT_IPV6_FLOWLABEL_MGR, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_IPSEC_POLICY, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_XFRM_POLICY, REFUSED),
+    OPTION(IPPROTO_IPV6, MCAST_BLOCK_SOURCE, REFUSED),
+    OPTION(IPPROTO_IPV6, MCAST_UNBLOCK_SOURCE, REFUSED),
+    OPTION(IPPROTO_IPV6, MCAST_MSFILTER, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_PKTINFO, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_HOPOPTS, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_RTHDRDSTOPTS, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_RTHDR, REFUSED),
+    OPTION(IPPROTO_IPV6, IPV6_DSTOPTS, REFUSED),
+    OPTION(IPPROTO_IPV6, OPT_IP6T_SO_SET_REPLACE, 0, .set = set_not_permitted),
+    OPTION(IPPROTO_IPV6, OPT_IP6T_SO_SET_ADD_COUNTERS, 0,
+           .set = set_not_permitted),
     OPTION(IPPROTO_IPV6, IPV6_JOIN_GROUP, UNSHARED, .set = option_set_join),
     OPTION(IPPROTO_IPV6, MCAST_JOIN_GROUP, UNSHARED, .set = option_set_join),
     OPTION(IPPROTO_IPV6, MCAST_JOIN_SOURCE_GROUP, UNSHARED,

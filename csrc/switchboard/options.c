@@ -140,7 +140,7 @@ void um_options_destroy(struct um_sock *sock)
 
 /* ---- models ---- */
 
-enum { KINDS = 5 }; /* (IPv4, IPv6) x (stream, datagram), netlink */
+enum { KINDS = 7 }; /* (IPv4, IPv6) x (TCP, UDP, UDP-Lite), netlink */
 
 struct um_models {
     int touched[KINDS], untouched[KINDS]; /* descriptors, or -1 */
@@ -168,16 +168,18 @@ void um_models_destroy(struct um_models *models)
 }
 
 /* A host socket as sock would be one. Ping and raw sockets, which not every
- * user may open, are modelled by UDP; an IPv6 socket by an IPv4 one where the
- * host has no IPv6 at all. */
+ * user may open, and UDP-Lite where the kernel has none, are modelled by UDP;
+ * an IPv6 socket by an IPv4 one where the host has no IPv6 at all. */
 static int model_open(const struct um_sock *sock)
 {
     int type = sock->type == SOCK_STREAM ? SOCK_STREAM : SOCK_DGRAM;
-    int fd;
+    int fd = -1;
 
     if (sock->domain == AF_NETLINK)
         fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, sock->protocol);
-    else
+    else if (sock->protocol == IPPROTO_UDPLITE)
+        fd = socket(sock->domain, type | SOCK_CLOEXEC, IPPROTO_UDPLITE);
+    if (fd < 0 && sock->domain != AF_NETLINK)
         fd = socket(sock->domain, type | SOCK_CLOEXEC, 0);
     if (fd < 0 && errno == EAFNOSUPPORT && sock->domain == AF_INET6)
         fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
@@ -195,8 +197,10 @@ static int model(struct um_switchboard *sb, const struct um_sock *sock,
     if (sock->domain == AF_NETLINK)
         kind = KINDS - 1;
     else
-        kind = (sock->domain == AF_INET6 ? 2 : 0) +
-               (sock->type == SOCK_STREAM ? 0 : 1);
+        kind = (sock->domain == AF_INET6 ? 3 : 0) +
+               (sock->type == SOCK_STREAM           ? 0
+                : sock->protocol != IPPROTO_UDPLITE ? 1
+                                                    : 2);
     at = touched ? &models->touched[kind] : &models->untouched[kind];
     if (*at < 0)
         *at = model_open(sock);
@@ -215,13 +219,6 @@ static void model_give_back(const struct row *row, int fd)
 {
     if (row->how & ALONE)
         close(fd);
-}
-
-/* UDP stands for ping and raw sockets, but not with its own level. */
-static bool level_is_the_models(const struct um_sock *sock, int level)
-{
-    return level == IPPROTO_UDP && sock->type != SOCK_STREAM &&
-           sock->protocol != IPPROTO_UDP;
 }
 
 /* ---- who else obeys ---- */
@@ -310,13 +307,14 @@ static void apply(struct um_call *call, const struct row *row)
 {
     struct um_option *option =
         option_find(call->sock, row->level, plain_name(row->level, row->name));
-    int host = row->how & HOST ? option_host_of(call->sock) : -1;
+    int host =
+        option != NULL && (row->how & HOST) ? option_host_of(call->sock) : -1;
 
     if (host >= 0) {
         apply_to_host(host, option);
         option_host_done(call->sock);
     }
-    if (row->how & SURROGATE)
+    if (option != NULL && (row->how & SURROGATE))
         apply_to_surrogate(call->fd, option);
 }
 
@@ -362,6 +360,34 @@ static int set_by_model(struct um_call *call, const struct row *row,
         return rc;
     return option_keep(call->sock, row->level,
                        plain_name(row->level, row->name), value, len, effect);
+}
+
+int option_try(struct um_call *call, const struct row *row,
+               const uint8_t *value, size_t len, bool *changed)
+{
+    uint8_t before[MAX_VALUE], after[MAX_VALUE];
+    int fd = model_open(call->sock), rc = 0, had, has;
+
+    if (fd < 0)
+        return fd;
+    had = option_get_from(fd, row->level, row->name, before, sizeof(before));
+    if (setsockopt(fd, row->level, row->name, value, (socklen_t)len) < 0)
+        rc = -errno;
+    has = option_get_from(fd, row->level, row->name, after, sizeof(after));
+    close(fd);
+    if (changed != NULL)
+        *changed =
+            has != had || (has > 0 && memcmp(before, after, (size_t)has) != 0);
+    return rc;
+}
+
+static int set_refused(struct um_call *call, const struct row *row,
+                       const uint8_t *value, size_t len)
+{
+    bool changed;
+    int rc = option_try(call, row, value, len, &changed);
+
+    return rc == 0 && changed ? -ENOPROTOOPT : rc;
 }
 
 int option_set_stored(struct um_call *call, const struct row *row,
@@ -432,9 +458,6 @@ int option_get_by_model(struct um_call *call, const struct row *row, int level,
 
 /* ---- the calls ---- */
 
-/* The options of netlink(7) are all of one make. */
-static const struct row netlink_row = {.how = KERNEL | ALONE};
-
 /* Return: 1 ours; or, as a verdict in *ret, what to say. Options of what is
  * not ours, also of what may not be looked into, cannot reach the network. */
 static int identify(struct um_call *call, um_verdict *ret)
@@ -447,14 +470,72 @@ static int identify(struct um_call *call, um_verdict *ret)
     return 0;
 }
 
+static bool is_udp(const struct um_sock *sock)
+{
+    return sock->type == SOCK_DGRAM &&
+           (sock->protocol == IPPROTO_UDP || sock->protocol == IPPROTO_UDPLITE);
+}
+
+/* Does a socket of this kind look at options of the level at all? */
+static bool level_applies(const struct um_sock *sock, int level)
+{
+    if (level == SOL_SOCKET)
+        return true;
+    if (sock->domain == AF_NETLINK)
+        return level == LEVEL_NETLINK;
+    switch (level) {
+    case IPPROTO_TCP:
+        return sock->type == SOCK_STREAM;
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+        return is_udp(sock);
+    case IPPROTO_IPV6:
+    case IPPROTO_ICMPV6:
+        return sock->domain == AF_INET6;
+    default:
+        return level != LEVEL_NETLINK;
+    }
+}
+
+/* The row of an option of sock, NULL if it has none. Those of netlink(7) are
+ * all of one make, and made up in *netlink. */
+static const struct row *row_of(const struct um_sock *sock, int level, int name,
+                                struct row *netlink)
+{
+    if (!level_applies(sock, level))
+        return NULL;
+    if (level != LEVEL_NETLINK)
+        return option_row_of(level, name);
+    *netlink =
+        (struct row){.level = level, .name = name, .how = KERNEL | ALONE};
+    return name <= NETLINK_LAST ? netlink : NULL;
+}
+
+/* UDP stands for ping and raw sockets, but not with its own level. */
+static bool level_is_the_models(const struct um_sock *sock, int level)
+{
+    return level == IPPROTO_UDP && sock->type != SOCK_STREAM &&
+           sock->domain != AF_NETLINK && !is_udp(sock);
+}
+
 /* What the kernel says to an option that it has never heard of. */
 static int unknown(const struct um_sock *sock, int level, size_t len)
 {
     bool wants_int =
         level == SOL_SOCKET ||
-        level == (sock->type == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP);
+        (sock->type == SOCK_STREAM && level == IPPROTO_TCP) ||
+        (is_udp(sock) && (level == IPPROTO_UDP || level == IPPROTO_UDPLITE));
 
     return wants_int && len < sizeof(int) ? -EINVAL : -ENOPROTOOPT;
+}
+
+static setter *setter_of(const struct row *row)
+{
+    if (row->set != NULL)
+        return row->set;
+    if (row->how & REFUSED)
+        return set_refused;
+    return row->how & KERNEL ? set_by_model : NULL;
 }
 
 um_verdict um_handle_setsockopt(struct um_call *call)
@@ -462,8 +543,9 @@ um_verdict um_handle_setsockopt(struct um_call *call)
     int level = (int)call->args[1], name = (int)call->args[2];
     int asked = (int)call->args[4], rc;
     uint8_t value[MAX_VALUE] = {0};
-    struct row netlink = netlink_row;
+    struct row netlink;
     const struct row *row;
+    setter *set;
     ssize_t len = 0;
     um_verdict verdict;
 
@@ -477,18 +559,13 @@ um_verdict um_handle_setsockopt(struct um_call *call)
         len = um_read_some(call, call->args[3], value, (size_t)asked);
     if (len < 0)
         return len;
-    row = option_row_of(level, name);
-    if (level == LEVEL_NETLINK && name <= NETLINK_LAST) {
-        netlink.level = level;
-        netlink.name = name;
-        row = &netlink;
-    }
-    if (level_is_the_models(call->sock, level))
-        return -ENOPROTOOPT;
-    if (row == NULL || !(row->set != NULL || (row->how & KERNEL)))
+    row = row_of(call->sock, level, name, &netlink);
+    set = row != NULL ? setter_of(row) : NULL;
+    if (set == NULL)
         return unknown(call->sock, level, (size_t)len);
-    rc = (row->set != NULL ? row->set : set_by_model)(call, row, value,
-                                                      (size_t)len);
+    if ((row->how & EARLY) && call->sock->state == UM_CONNECTED)
+        return -EINVAL;
+    rc = set(call, row, value, (size_t)len);
     if (rc < 0)
         return rc;
     if (row->then != NULL)
@@ -502,7 +579,7 @@ um_verdict um_handle_getsockopt(struct um_call *call)
 {
     int level = (int)call->args[1], name = (int)call->args[2];
     uint8_t value[MAX_VALUE] = {0};
-    struct row netlink = netlink_row;
+    struct row netlink;
     const struct row *row;
     um_verdict verdict;
     int32_t asked;
@@ -517,16 +594,11 @@ um_verdict um_handle_getsockopt(struct um_call *call)
         return -EINVAL;
     if (asked > MAX_VALUE)
         asked = MAX_VALUE;
-    row = option_row_of(level, name);
-    if (level == LEVEL_NETLINK && name <= NETLINK_LAST) {
-        netlink.level = level;
-        netlink.name = name;
-        row = &netlink;
-    }
+    row = row_of(call->sock, level, name, &netlink);
     if (level_is_the_models(call->sock, level))
         return -ENOPROTOOPT;
     /* A few (IP_MSFILTER) read what they are asked from where they answer. */
-    if (row == NULL && asked > 0 &&
+    if ((row == NULL || (row->how & REFUSED)) && asked > 0 &&
         um_read_some(call, call->args[3], value, (size_t)asked) == -ENOENT)
         return -ENOENT;
     if (row != NULL && row->get != NULL)

@@ -19,6 +19,9 @@ enum {
     LIVE = 16,     /* a relayed stream's host socket is asked, not the model */
     ALONE = 32,    /* with a model for itself */
     UNSHARED = 64, /* an accepted socket does not inherit it */
+    REFUSED = 128, /* the model says what is wrong with the value; what it would
+                      take is ENOPROTOOPT, unless it changes nothing */
+    EARLY = 256,   /* EINVAL on a connection */
 };
 
 struct row;
@@ -60,6 +63,10 @@ int option_keep(struct um_sock *sock, int level, int name, const void *value,
  * option_host_done(). Return: -1 if there is none. */
 int option_host_of(struct um_sock *sock);
 void option_host_done(struct um_sock *sock);
+/* What the kernel says to the value, on a model for itself. changed, if not
+ * NULL: whether the option reads otherwise now. Return: 0 or negative errno. */
+int option_try(struct um_call *call, const struct row *row,
+               const uint8_t *value, size_t len, bool *changed);
 /* What the kernel says of the option of sock; row may be NULL. Return: length
  * or negative errno. */
 int option_get_by_model(struct um_call *call, const struct row *row, int level,

@@ -33,32 +33,6 @@ _KINDS = (
     ("udp6", socket.AF_INET6, socket.SOCK_DGRAM),
 )
 _SOL, _IP, _TCP, _UDP, _IP6, _NETLINK = 1, 0, 6, 17, 41, 270
-_RANGES = (
-    (_SOL, range(84)),
-    (_TCP, range(48)),
-    (_IP, range(53)),
-    (_IP6, range(79)),
-    (_UDP, range(12)),
-    (_NETLINK, range(14)),
-    (58, range(3)),
-    (255, range(3)),
-    (263, range(3)),
-    (999, range(2)),
-)
-# What a view knowingly answers otherwise (docs/compatibility.md): numbers that every
-# socket has for itself, TLS in the kernel, zero copy, filters, joined datagrams, what
-# would be needed to control the kernel's own stack.
-_OWN = {(_SOL, 57), (_SOL, 71), (_TCP, 11), (_TCP, 19), (_TCP, 24), (_TCP, 31)}
-_REFUSED = {
-    *((_SOL, number) for number in (26, 27, 44, 50, 51, 52, 60, 68, 80)),
-    *((_TCP, number) for number in (14, *range(19, 23), 29, *range(31, 43))),
-    *((_UDP, number) for number in (1, 10, 11, 100, 103, 104)),
-    *((_IP, number) for number in (*range(32, 49), 16, 17, 50)),
-    *((_IP6, number) for number in (1, 20, 21, 22, 27, 28, 32, 34, 35, 17, 76, 6)),
-    *((_IP6, number) for number in (*range(42, 49), 50, 54, 55, 57, 59, 9, 52, 64, 65)),
-    (255, 1),
-    (58, 1),
-}
 
 
 def _get(fd: int, level: int, name: int, size: int = 64) -> str:
@@ -72,57 +46,6 @@ def _get(fd: int, level: int, name: int, size: int = 64) -> str:
 def _set(fd: int, level: int, name: int, data: bytes | None, size: int) -> str:
     rc = _libc.setsockopt(fd, level, name, data, size)
     return name_of(ctypes.get_errno() if rc < 0 else 0)
-
-
-def case_defaults() -> None:
-    for kind, family, type_ in _KINDS:
-        with socket.socket(family, type_) as sock:
-            for level, names in _RANGES:
-                for name in names:
-                    if (level, name) not in _OWN:
-                        show(kind, level, name, _get(sock.fileno(), level, name))
-
-
-def case_short_buffers() -> None:
-    for kind, family, type_ in _KINDS:
-        with socket.socket(family, type_) as sock:
-            for level, names in _RANGES:
-                for name in names:
-                    if (level, name) in _OWN:
-                        continue
-                    seen = [
-                        _get(sock.fileno(), level, name, size) for size in (0, 1, 3, 7)
-                    ]
-                    show(kind, level, name, *seen)
-            show(_get(sock.fileno(), _SOL, 2, -1))
-
-
-def _try_values(values: list[bytes]) -> None:
-    for kind, family, type_ in _KINDS:
-        for level, names in _RANGES:
-            for name in names:
-                if (level, name) in _REFUSED:
-                    continue
-                with socket.socket(family, type_) as sock:
-                    for data in values:
-                        result = _set(sock.fileno(), level, name, data, len(data))
-                        seen = _get(sock.fileno(), level, name)
-                        if (level, name) in _OWN or (level, name) == (_SOL, 25):
-                            seen = ""
-                        show(kind, level, name, data.hex(), result, seen)
-
-
-def case_set_integers() -> None:
-    numbers = (0, 1, 2, 5, 64, 255, 256, 1000, 70000, 1 << 30, -1, -5)
-    _try_values([struct.pack("i", number) for number in numbers])
-
-
-def case_set_short_values() -> None:
-    _try_values([b"", b"\1", b"\1\0\0"])
-
-
-def case_set_long_values() -> None:
-    _try_values([struct.pack("ii", 1, 0), struct.pack("qq", 1, 500_000), bytes(40)])
 
 
 def case_set_strange_values() -> None:
