@@ -92,6 +92,11 @@ def chromium(site: Site) -> list[str]:
     ]
 
 
+def surf(_site: Site) -> list[str]:
+    """Return the command of a small browser with GTK's WebKit."""
+    return ["surf"]
+
+
 def _has_namespaces(user: User) -> bool:
     """Return whether the machine gives its users what the sandboxes are made of."""
     return user.run(["unshare", "--user", "true"], "native").returncode == 0
@@ -283,7 +288,7 @@ def display(user: User) -> Iterator[str]:
         server.wait(10)
 
 
-@BROWSERS
+@pytest.mark.parametrize("browser", [firefox, chromium, surf])
 @in_places("native", "inside", "outward", "inward")
 def test_browser_shows_a_window(place: Place, browser: Browser, display: str) -> None:
     argv = browser(place.client)
@@ -291,7 +296,9 @@ def test_browser_shows_a_window(place: Place, browser: Browser, display: str) ->
     serve = (SYSTEM_PYTHON, SERVER, str(place.listen))
     with place.server.serve(*serve, says="ready") as server:
         shown = place.client.begin(
-            *("env", f"DISPLAY={display}", *argv, "--kiosk", place.url("?close"))
+            *("env", f"DISPLAY={display}", *argv),
+            *([] if browser is surf else ["--kiosk"]),
+            place.url("?close"),
         )
         try:
             check_report(server)
