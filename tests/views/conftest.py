@@ -42,6 +42,27 @@ class Setup:
 SETUPS = (Setup("umnet", "umnet"),)
 
 
+def command(
+    peer: Path, setup: Setup | None, program: str, *args: str
+) -> tuple[list[str], dict[str, str]]:
+    """Return what runs a program of probes/, and what its environment must have.
+
+    Args:
+        peer: The unix socket of the process that has the far ends of the relay road.
+        setup: What to run it in; None: natively.
+        program: The name of its file.
+        *args: Its arguments.
+    """
+    argv = [SYSTEM_PYTHON, str(PROBES / program), *args]
+    environment = {"UM_PEER": str(peer)}
+    if setup is None:
+        return argv, environment
+    port = free_port()
+    module = f"{setup.module},host,fwd={port}:{_INLET},fwd=[::1]:{port}:{_INLET}"
+    environment |= {"UM_OUTSIDE": "10.0.2.2 fd00::2", "UM_INWARD": f"{port} {_INLET}"}
+    return [str(UMVIEW), *setup.options, "-p", module, *argv], environment
+
+
 @dataclass(slots=True)
 class Probes:
     """What the cases of each probe file showed, natively (setup None) and in views.

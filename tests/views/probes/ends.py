@@ -19,6 +19,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any, TypeAlias, TypeVar
 
+import acts
 import kit
 
 STREAM = ("local", "local-back", "relay", "relay-back")
@@ -145,6 +146,15 @@ class End:
     def answer(self, data: bytes) -> object:
         """Send a datagram to the sender of the last one."""
         return kit.outcome(self._sock.sendto, data, self._sender)
+
+    def act(self, name: str, *args: object) -> object:
+        """Make a call of acts.py, which never waits."""
+        self._sock.setblocking(False)
+        return acts.act(self._sock, name, *args)
+
+    def look(self) -> object:
+        """Look as acts.py does."""
+        return acts.look(self._sock)
 
     def _become(self, sock: socket.socket) -> None:
         self._sock = sock
