@@ -12,7 +12,7 @@ C_FORMATTED := $(shell find csrc benchmarks tests examples -name '*.[ch]' 2>/dev
 # What is built is for other users too, whatever the caller's umask.
 PUBLIC := umask 022 &&
 
-.PHONY: build demo test test-apps lint format bench clean
+.PHONY: build demo test test-apps lint format bench docs clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/linked
@@ -67,6 +67,10 @@ format: $(VENV)/made
 	$(VENV)/bin/ruff check --fix --exit-zero
 	$(VENV)/bin/ruff format
 	$(VENV)/bin/clang-format -i $(C_FORMATTED)
+
+# The tables in docs/compatibility.md.
+docs: build
+	$(PYTHON) scripts/make_docs.py
 
 clean:
 	rm -rf $(VENV) build umview.egg-info umview/_core.*.so .mypy_cache .ruff_cache

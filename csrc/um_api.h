@@ -88,6 +88,27 @@ struct um_socket_info {
 
 struct um_switchboard;
 
+/* The tables that say who answers: docs/compatibility.md is made from them. */
+struct um_call_row {
+    const char *name;
+    const char *when;   /* it is stopped; NULL: always */
+    const char *answer; /* who gives it */
+};
+struct um_option_row {
+    const char *level, *name;
+    int settable;
+    int refused;      /* it can be set to its default only */
+    int checked;      /* a socket of the host says what is wrong with a value */
+    int on_surrogate; /* set on the program's unix socket, too */
+    int on_host;      /* ... on the host's socket of a relayed stream */
+    int own_set;      /* the view itself does what it asks for */
+    int own_get;      /* the view itself gives it */
+    int live;         /* of a relayed stream the host's socket gives it */
+};
+/* Row i of a table. Return: 1, or 0 behind the last one. */
+int um_call_row(int i, struct um_call_row *ret);
+int um_option_row(int i, struct um_option_row *ret);
+
 /* Make a switchboard. rundir: a directory of mode 0700 in which sockets are
  * bound for a moment (no name stays). Return: NULL with errno set. */
 struct um_switchboard *um_switchboard_create(const char *rundir);

@@ -7,8 +7,9 @@ form, so that an IPv4 prefix length counts from 96. Ownership follows csrc/um_ap
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,29 @@ class EventKind(IntEnum):
     IOCTL = lib.UM_EVENT_IOCTL
     OPEN = lib.UM_EVENT_OPEN
     ENDED = lib.UM_EVENT_ENDED
+
+
+class CallRow(NamedTuple):
+    """A row of the table of calls (struct um_call_row); when is None for always."""
+
+    name: str
+    when: str | None
+    answer: str
+
+
+class OptionRow(NamedTuple):
+    """A row of the table of options; the fields are those of struct um_option_row."""
+
+    level: str
+    name: str
+    settable: bool
+    refused: bool
+    checked: bool
+    on_surrogate: bool
+    on_host: bool
+    own_set: bool
+    own_get: bool
+    live: bool
 
 
 class Stage(IntEnum):
@@ -82,6 +106,39 @@ def _prefix(network: Network | Interface) -> int:
     length = network.max_prefixlen
     prefix = int(str(network).partition("/")[2])
     return 128 - length + prefix
+
+
+def calls() -> list[CallRow]:
+    """Return the table of the calls that are not left to the kernel."""
+    return [
+        CallRow(_text(raw.name), _text(raw.when) or None, _text(raw.answer))
+        for raw in _rows("struct um_call_row *", lib.um_call_row)
+    ]
+
+
+def options() -> list[OptionRow]:
+    """Return the table of socket options."""
+    flags = OptionRow._fields[2:]
+    return [
+        OptionRow(
+            _text(raw.level),
+            _text(raw.name),
+            *(bool(getattr(raw, flag)) for flag in flags),
+        )
+        for raw in _rows("struct um_option_row *", lib.um_option_row)
+    ]
+
+
+def _rows(struct: str, call: Callable[[int, Any], int]) -> Iterator[Any]:
+    raw = ffi.new(struct)
+    for number in itertools.count():
+        if not call(number, raw):
+            return
+        yield raw
+
+
+def _text(raw: object) -> str:
+    return ffi.string(raw).decode("ascii") if raw != ffi.NULL else ""
 
 
 def _socket(info: object) -> Socket:

@@ -18,45 +18,78 @@
 
 #include "um.h"
 
+#ifndef __NR_open
+#define __NR_open (-1) /* aarch64 has openat only */
+#endif
+
 static const struct row {
     int nr;
-    um_handler *handler;
+    um_handler *handler;     /* NULL: the filter itself answers */
+    struct um_call_row text; /* for the documentation; .when for the filter */
 } table[] = {
-    {__NR_socket, um_handle_socket},
-    {__NR_bind, um_handle_bind},
-    {__NR_connect, um_handle_connect},
-    {__NR_listen, um_handle_listen},
-    {__NR_accept, um_handle_accept},
-    {__NR_accept4, um_handle_accept4},
-    {__NR_shutdown, um_handle_shutdown},
-    {__NR_getsockname, um_handle_getsockname},
-    {__NR_getpeername, um_handle_getpeername},
-    {__NR_setsockopt, um_handle_setsockopt},
-    {__NR_getsockopt, um_handle_getsockopt},
-    {__NR_sendto, um_handle_sendto},
-    {__NR_recvfrom, um_handle_recvfrom},
-    {__NR_sendmsg, um_handle_sendmsg},
-    {__NR_recvmsg, um_handle_recvmsg},
-    {__NR_sendmmsg, um_handle_sendmmsg},
-    {__NR_recvmmsg, um_handle_recvmmsg},
-    {__NR_ioctl, um_handle_ioctl}, /* names of cards: Python */
-#ifdef __NR_open
-    {__NR_open, um_handle_open},
-#endif
-    {__NR_openat, um_handle_openat},
-    {__NR_openat2, um_handle_openat2},
-    {__NR_uname, um_handle_uname},
-    {__NR_sethostname, um_handle_sethostname},
-    {__NR_setdomainname, um_handle_setdomainname},
-    {__NR_prctl, um_handle_prctl},
+#define ROW(name, when, answer)                                                \
+    {                                                                          \
+        __NR_##name, um_handle_##name,                                         \
+        {                                                                      \
+            #name, when, answer                                                \
+        }                                                                      \
+    }
+    ROW(socket, "of all families but unix and the kernel's crypto",
+        "C; families that no view has: EAFNOSUPPORT, by the filter"),
+    ROW(bind, NULL, "C"),
+    ROW(connect, NULL, "C"),
+    ROW(listen, NULL, "C"),
+    ROW(accept, NULL, "C"),
+    ROW(accept4, NULL, "C"),
+    ROW(shutdown, NULL, "C"),
+    ROW(getsockname, NULL, "C"),
+    ROW(getpeername, NULL, "C"),
+    ROW(setsockopt, NULL, "C"),
+    ROW(getsockopt, NULL, "C"),
+    ROW(sendto, "with an address", "C; on netlink sockets Python"),
+    ROW(recvfrom, "with an address, MSG_TRUNC or MSG_ERRQUEUE", "C"),
+    ROW(sendmsg, NULL, "C; on netlink sockets Python"),
+    ROW(recvmsg, NULL, "C"),
+    ROW(sendmmsg, NULL, "C; on netlink sockets Python"),
+    ROW(recvmmsg, NULL, "C"),
+    ROW(ioctl, "SIOC*, FIONREAD, TIOCOUTQ", "C; about cards Python"),
+    ROW(open, "for reading, unless the view has `nofiles`",
+        "C: names and addresses; Python: /proc/net, /proc/sys/net, "
+        "/sys/class/net; else the kernel"),
+    ROW(openat, "as open", "as open"),
+    ROW(openat2, "unless the view has `nofiles`", "as open"),
+    ROW(uname, "in a view with a name", "C"),
+    ROW(sethostname, "in a view with a name", "C"),
+    ROW(setdomainname, "in a view with a name", "C"),
+    ROW(prctl, "PR_SET_DUMPABLE, PR_GET_DUMPABLE",
+        "C: to 0 is said to be done, and not done; else the kernel"),
+    {__NR_io_uring_setup, NULL, {"io_uring_setup", "", "the filter: ENOSYS"}},
+#undef ROW
 };
+enum { ROWS = sizeof table / sizeof *table };
 
 um_handler *um_handler_of(int nr)
 {
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    for (size_t i = 0; i < ROWS; i++)
         if (table[i].nr == nr)
             return table[i].handler;
     return NULL;
+}
+
+int um_always_stopped(size_t i)
+{
+    for (size_t at = 0; at < ROWS; at++)
+        if (!table[at].text.when && i-- == 0)
+            return table[at].nr;
+    return -1;
+}
+
+int um_call_row(int i, struct um_call_row *ret)
+{
+    if (i < 0 || i >= ROWS)
+        return 0;
+    *ret = table[i].text;
+    return 1;
 }
 
 /* ---- socket ---- */
@@ -391,14 +424,4 @@ um_verdict um_handle_ioctl(struct um_call *call)
     if (um_stack_of(call)->kind == UM_STACK_NULL)
         return -ENODEV;
     return ask_about_cards(call);
-}
-
-/* ---- prctl ---- */
-
-um_verdict um_handle_prctl(struct um_call *call)
-{
-    (void)call;
-    /* PR_SET_DUMPABLE 0: said to be done. A process that cannot be looked
-     * into could not be answered either. */
-    return 0;
 }

@@ -54,15 +54,6 @@
 #define NOCTTY_PATHS_FROM ((scmp_datum_t)0)
 #endif
 
-/* Calls that are stopped whatever their arguments. */
-static const int always_stopped[] = {
-    SCMP_SYS(bind),        SCMP_SYS(connect),     SCMP_SYS(listen),
-    SCMP_SYS(accept),      SCMP_SYS(accept4),     SCMP_SYS(shutdown),
-    SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(setsockopt),
-    SCMP_SYS(getsockopt),  SCMP_SYS(sendmsg),     SCMP_SYS(recvmsg),
-    SCMP_SYS(sendmmsg),    SCMP_SYS(recvmmsg),
-};
-
 /* Families that a switchboard answers; unix and the kernel's crypto (no
  * network) are the kernel's; the rest does not exist in a view. */
 static const int answered_families[] = {AF_INET, AF_INET6, AF_NETLINK,
@@ -122,9 +113,10 @@ static int add_argument_rules(scmp_filter_ctx ctx)
         rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
                               INT_IS(1, queue_sizes[i]));
     /* A program that hides its memory could not be answered. */
-    if (rc == 0)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(prctl), 2,
-                              INT_IS(0, PR_SET_DUMPABLE), INT_IS(1, 0));
+    static const int dumpable[] = {PR_SET_DUMPABLE, PR_GET_DUMPABLE};
+    for (size_t i = 0; i < 2 && rc == 0; i++)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(prctl), 1,
+                              INT_IS(0, dumpable[i]));
     return rc;
 }
 
@@ -230,8 +222,9 @@ static scmp_filter_ctx build_filter(int flags, int *rc)
         return NULL;
     }
     *rc = add_socket_rules(ctx, false);
-    for (size_t i = 0; i < sizeof always_stopped / sizeof(int) && *rc == 0; i++)
-        *rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, always_stopped[i], 0);
+    int nr;
+    for (size_t i = 0; *rc == 0 && (nr = um_always_stopped(i)) >= 0; i++)
+        *rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, nr, 0);
     if (*rc == 0)
         *rc = add_argument_rules(ctx);
     if (*rc == 0)

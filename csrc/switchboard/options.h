@@ -22,6 +22,7 @@ enum {
     REFUSED = 128, /* the model says what is wrong with the value; what it would
                       take is ENOPROTOOPT, unless it changes nothing */
     EARLY = 256,   /* EINVAL on a connection */
+    VIEW = 512,    /* the kept value is looked at elsewhere (documentation) */
 };
 
 struct row;

@@ -236,6 +236,7 @@ void um_switchboard_destroy(struct um_switchboard *sb)
     um_streams_close(sb);
     um_models_destroy(sb->models);
     um_files_destroy(sb);
+    um_hidden_destroy(sb);
     um_python_destroy(sb->python);
     um_pidfds_close(sb);
     close_fd(sb->notify_fd);

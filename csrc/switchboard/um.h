@@ -491,7 +491,9 @@ int um_netlink_deliver(struct um_switchboard *sb, struct um_sock *sock,
 /* calls.c */
 um_handler um_handle_socket, um_handle_bind, um_handle_connect,
     um_handle_getsockname, um_handle_getpeername, um_handle_shutdown,
-    um_handle_ioctl, um_handle_prctl;
+    um_handle_ioctl;
+/* dumpable.c */
+um_handler um_handle_prctl;
 /* stream.c */
 um_handler um_handle_listen, um_handle_accept, um_handle_accept4;
 /* options.c */
@@ -506,9 +508,14 @@ um_handler um_handle_open, um_handle_openat, um_handle_openat2, um_handle_uname,
 /* files.c: does a path of um_unix_refuse() forbid this connect? */
 bool um_unix_refused(struct um_switchboard *sb, const char *path);
 void um_files_destroy(struct um_switchboard *sb);
+/* dumpable.c */
+void um_hidden_destroy(struct um_switchboard *sb);
 
 /* The row of a call in the table (calls.c). Return: NULL if it has none. */
 um_handler *um_handler_of(int nr);
+/* The number of the i-th call that is stopped whatever its arguments. Return:
+ * -1 behind the last. */
+int um_always_stopped(size_t i);
 
 /* ---- the switchboard itself ---- */
 
@@ -558,6 +565,7 @@ struct um_switchboard {
 
     struct um_files *files;
     struct um_models *models; /* of options.c, or NULL */
+    struct um_hidden *hidden; /* of dumpable.c */
     char hostname[65], domainname[65];
 
     struct um_dgrams *dgrams;

@@ -7,6 +7,8 @@ import fcntl
 import os
 import socket
 import stat
+import subprocess
+import sys
 
 from kit import ADDRESSES, name_of, outcome, polled, show
 
@@ -147,3 +149,23 @@ def case_descriptor_limit() -> None:
     show(error)
     socks.pop().close()
     show(_socket(2, 1, 0))
+
+
+def case_dumpable() -> None:
+    code = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+
+    def ask() -> tuple[int, str]:
+        out = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+        return _libc.prctl(3, 0, 0, 0, 0), out.stdout
+
+    def forked() -> int:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(_libc.prctl(3, 0, 0, 0, 0))
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    show(ask(), forked())
+    for value in (0, 0, 1, 0, 1, 2):
+        show(value, _libc.prctl(4, value, 0, 0, 0), ask(), forked())
