@@ -292,8 +292,14 @@ um_verdict um_handle_connect(struct um_call *call)
     if (sock->domain == AF_NETLINK)
         return um_netlink_connect(call, &ss, (size_t)len);
     bool stream = sock->type == SOCK_STREAM;
+    int domain = sock->domain;
     struct um_name name;
-    rc = um_name_parse(sock->domain, &ss, (size_t)len, &name);
+    /* An IPv6 datagram socket takes a sockaddr_in as it is. */
+    if (ss.ss_family == AF_INET && !stream && sock->protocol != IPPROTO_ICMPV6)
+        domain = AF_INET;
+    if (domain != sock->domain && sock->v6only)
+        return -EAFNOSUPPORT;
+    rc = um_name_parse(domain, &ss, (size_t)len, &name);
     if (rc < 0)
         return rc;
     if (rc == 1)

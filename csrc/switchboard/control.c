@@ -8,6 +8,7 @@
  * option is set, in the kernel's order. See cmsg(3), ip(7), ipv6(7).
  */
 #include <errno.h>
+#include <linux/net_tstamp.h>
 #include <linux/netlink.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
@@ -27,6 +28,17 @@ enum {
 };
 
 /* ---- sent ---- */
+
+static int choose_card(const struct um_sock *sock, int card)
+{
+    const struct um_stack *stack = sock->stack;
+    if (card == 0 || card == LOOPBACK_CARD)
+        return 0;
+    for (int i = 0; i < stack->address_count; i++)
+        if (stack->addresses[i].card == card)
+            return 0;
+    return -ENODEV;
+}
 
 static int choose_source(const struct um_sock *sock, const uint8_t addr[16],
                          int error, struct um_how *how)
@@ -98,7 +110,8 @@ static int read_ip_item(const struct um_sock *sock, const struct cmsghdr *c,
         memcpy(&info, data, sizeof info);
         memcpy(addr, um_any4, 16);
         memcpy(addr + 12, &info.ipi_spec_dst, 4);
-        return choose_source(sock, addr, -ENETUNREACH, how);
+        int rc = choose_card(sock, info.ipi_ifindex);
+        return rc < 0 ? rc : choose_source(sock, addr, -ENETUNREACH, how);
     }
     case IP_TTL:
         return read_ttl(data, len, 1, how);
@@ -120,7 +133,10 @@ static int read_ipv6_item(const struct um_sock *sock, const struct cmsghdr *c,
         if (len < sizeof info)
             return -EINVAL;
         memcpy(&info, data, sizeof info);
-        return choose_source(sock, info.ipi6_addr.s6_addr, -EINVAL, how);
+        int rc = choose_card(sock, (int)info.ipi6_ifindex);
+        return rc < 0
+                   ? rc
+                   : choose_source(sock, info.ipi6_addr.s6_addr, -EINVAL, how);
     }
     case IPV6_HOPLIMIT:
         return read_ttl(data, len, -1, how);
@@ -133,21 +149,35 @@ static int read_ipv6_item(const struct um_sock *sock, const struct cmsghdr *c,
     }
 }
 
-static int read_item(const struct um_sock *sock, const struct cmsghdr *c,
-                     const uint8_t *data, size_t len, struct um_how *how)
+static int read_udp_item(const struct cmsghdr *c, const uint8_t *data,
+                         size_t len, struct um_how *how)
 {
+    if (c->cmsg_type != UDP_SEGMENT || len != sizeof how->segment)
+        return -EINVAL;
+    memcpy(&how->segment, data, sizeof how->segment);
+    return 0;
+}
+
+/* What goes to an IPv4 address from an IPv6 socket goes by the rules of IPv4,
+ * but for the one item that such a program may have from elsewhere. */
+static int read_item(const struct um_sock *sock, const struct cmsghdr *c,
+                     const uint8_t *data, size_t len, bool v4,
+                     struct um_how *how)
+{
+    bool six =
+        sock->domain == AF_INET6 && (!v4 || c->cmsg_type == IPV6_PKTINFO);
     if (c->cmsg_level == SOL_SOCKET)
         return read_socket_item(c);
-    if (c->cmsg_level == IPPROTO_IP)
+    if (c->cmsg_level == IPPROTO_IP && v4)
         return read_ip_item(sock, c, data, len, how);
-    if (c->cmsg_level == IPPROTO_IPV6 && sock->domain == AF_INET6)
+    if (c->cmsg_level == IPPROTO_IPV6 && six)
         return read_ipv6_item(sock, c, data, len, how);
     if (c->cmsg_level == IPPROTO_UDP && sock->protocol == IPPROTO_UDP)
-        return -EINVAL;
+        return read_udp_item(c, data, len, how);
     return 0; /* other levels are ignored */
 }
 
-int um_control_read(struct um_call *call, uint64_t address, size_t len,
+int um_control_read(struct um_call *call, uint64_t address, size_t len, bool v4,
                     struct um_how *how)
 {
     if (!address || !len)
@@ -166,7 +196,7 @@ int um_control_read(struct um_call *call, uint64_t address, size_t len,
             break;
         }
         rc = read_item(call->sock, &head, buf + at + sizeof head,
-                       head.cmsg_len - sizeof head, how);
+                       head.cmsg_len - sizeof head, v4, how);
         size_t step = CMSG_ALIGN(head.cmsg_len);
         at += step < len - at ? step : len - at;
     }
@@ -226,6 +256,19 @@ static void put_time(struct control *control, const struct um_sock *sock,
     }
 }
 
+/* Time stamps of the third kind, of which only that of the software exists. */
+static void put_timestamping(struct control *control,
+                             const struct um_sock *sock,
+                             const struct timespec *when)
+{
+    static const int names[] = {SO_TIMESTAMPING, OPTION_TIMESTAMPING_NEW};
+    enum { WANTED = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE };
+    int64_t stamps[6] = {when->tv_sec, when->tv_nsec};
+    for (int i = 0; i < 2; i++)
+        if ((um_option_int(sock, SOL_SOCKET, names[i], 0) & WANTED) == WANTED)
+            put(control, SOL_SOCKET, names[i], stamps, sizeof stamps);
+}
+
 /* The card that has an address. */
 static int card_of(const struct um_stack *stack, const uint8_t addr[16])
 {
@@ -260,21 +303,39 @@ static void put_ip(struct control *control, const struct um_sock *sock,
     }
 }
 
+/* The names that RFC 2292 gave them. */
+static void put_old_ipv6(struct control *control, const struct um_sock *sock,
+                         const struct um_arrival *arrival,
+                         const struct in6_pktinfo *info)
+{
+    if (um_option_int(sock, IPPROTO_IPV6, IPV6_2292PKTINFO, 0))
+        put(control, IPPROTO_IPV6, IPV6_2292PKTINFO, info, sizeof *info);
+    if (um_option_int(sock, IPPROTO_IPV6, IPV6_2292HOPLIMIT, 0))
+        put_int(control, IPPROTO_IPV6, IPV6_2292HOPLIMIT, arrival->ttl);
+}
+
 static void put_ipv6(struct control *control, const struct um_sock *sock,
                      const struct um_arrival *arrival)
 {
-    if (um_option_int(sock, IPPROTO_IPV6, IPV6_RECVPKTINFO, 0)) {
-        struct in6_pktinfo info = {
-            .ipi6_ifindex = (unsigned)card_of(sock->stack, arrival->to)};
-        memcpy(&info.ipi6_addr, arrival->to, 16);
+    struct in6_pktinfo info = {.ipi6_ifindex =
+                                   (unsigned)card_of(sock->stack, arrival->to)};
+    memcpy(&info.ipi6_addr, arrival->to, 16);
+    if (um_option_int(sock, IPPROTO_IPV6, IPV6_RECVPKTINFO, 0))
         put(control, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
-    }
     if (um_addr_is_v4(arrival->to))
         return;
     if (um_option_int(sock, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 0))
         put_int(control, IPPROTO_IPV6, IPV6_HOPLIMIT, arrival->ttl);
     if (um_option_int(sock, IPPROTO_IPV6, IPV6_RECVTCLASS, 0))
         put_int(control, IPPROTO_IPV6, IPV6_TCLASS, arrival->tos);
+    put_old_ipv6(control, sock, arrival, &info);
+    if (um_option_int(sock, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 0)) {
+        struct um_name to = {.port = sock->local.port};
+        struct sockaddr_storage ss;
+        memcpy(to.addr, arrival->to, 16);
+        put(control, IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, &ss,
+            um_name_format(AF_INET6, &to, &ss));
+    }
 }
 
 /* What the ICMP message says, and SO_EE_OFFENDER() behind it. */
@@ -312,6 +373,12 @@ size_t um_control_compose(const struct um_sock *sock,
             put(&control, SOL_NETLINK, NETLINK_PKTINFO, &info, sizeof info);
     } else if (sock->options) {
         put_time(&control, sock, &arrival->when);
+        put_timestamping(&control, sock, &arrival->when);
+        if (arrival->drops && um_option_int(sock, SOL_SOCKET, SO_RXQ_OVFL, 0))
+            put(&control, SOL_SOCKET, SO_RXQ_OVFL, &arrival->drops,
+                sizeof arrival->drops);
+        if (arrival->segment)
+            put_int(&control, IPPROTO_UDP, UDP_GRO, arrival->segment);
         if (sock->domain == AF_INET6)
             put_ipv6(&control, sock, arrival);
         if (um_addr_is_v4(arrival->to))

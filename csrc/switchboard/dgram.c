@@ -31,6 +31,7 @@
  */
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -167,6 +168,17 @@ static void push(struct um_dgram *dgram, const struct um_arrival *arrival)
         dgram->has_token = true;
 }
 
+/* A unix socket has its bound at the sender; the receiver's is ours to keep. As
+ * in UDP, one datagram always fits. */
+static bool receive_buffer_full(struct um_dgram *dgram, uint32_t charge)
+{
+    int room = um_option_int(dgram->sock, SOL_SOCKET, SO_RCVBUF, 0);
+    if (!room || dgram->charged + charge <= (uint64_t)room)
+        return false;
+    settle(dgram);
+    return dgram->charged && dgram->charged + charge > (uint64_t)room;
+}
+
 bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
                   struct um_arrival *arrival, const void *data)
 {
@@ -175,9 +187,13 @@ bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
     if (!dgrams || arrival->len > UM_DGRAM_MAX || !make_room(dgram))
         return false;
     arrival->charge = charge_of(dgrams, data, arrival->len);
-    if (send(dgram->watch.fd, data, arrival->len, MSG_DONTWAIT | MSG_NOSIGNAL) <
-        0)
+    arrival->drops = dgram->drops;
+    if ((!arrival->is_token && receive_buffer_full(dgram, arrival->charge)) ||
+        send(dgram->watch.fd, data, arrival->len, MSG_DONTWAIT | MSG_NOSIGNAL) <
+            0) {
+        dgram->drops++;
         return false;
+    }
     clock_gettime(CLOCK_REALTIME, &arrival->when);
     push(dgram, arrival);
     return true;
@@ -186,14 +202,32 @@ bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
 void um_dgram_deliver(struct um_switchboard *sb, struct um_sock *sock,
                       struct um_arrival *arrival, const void *data)
 {
-    if (um_dgram_put(sb, sock, arrival, data))
-        um_wake(sb, sock, false);
+    const uint8_t *at = data;
+    size_t left = arrival->len, step = arrival->segment;
+    if (step && um_option_int(sock, IPPROTO_UDP, UDP_GRO, 0))
+        step = 0;
+    arrival->segment = step ? 0 : arrival->segment;
+    do {
+        arrival->len = (uint32_t)(step && step < left ? step : left);
+        if (um_dgram_put(sb, sock, arrival, at))
+            um_wake(sb, sock, false);
+        at += arrival->len;
+        left -= arrival->len;
+    } while (left);
 }
 
 uint32_t um_dgram_waiting(struct um_sock *sock)
 {
     settle(sock->dgram);
     return sock->dgram->count - sock->dgram->has_token;
+}
+
+size_t um_dgram_waiting_bytes(const struct um_dgram *dgram)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < dgram->count; i++)
+        bytes += dgram->queue[(dgram->head + i) & (dgram->room - 1)].len;
+    return bytes;
 }
 
 int um_dgram_next_size(struct um_sock *sock)
@@ -324,14 +358,19 @@ ssize_t um_dgram_send(struct um_switchboard *sb, struct um_sock *sock,
                       const struct um_name *dest, const struct um_how *how,
                       const void *data, size_t len)
 {
-    if (!dest) {
-        if (sock->state != UM_CONNECTED ||
-            (!um_is_icmp(sock) && sock->peer.port == 0))
-            return -EDESTADDRREQ;
+    bool icmp = um_is_icmp(sock);
+    if (!icmp && (sock->dgram->cork || how->more ||
+                  um_option_int(sock, IPPROTO_UDP, UDP_CORK, 0)))
+        return um_udp_append(sb, sock, dest, how, data, len);
+    if (!dest && sock->state != UM_CONNECTED)
+        return -EDESTADDRREQ;
+    if (icmp)
+        return um_icmp_send(sb, sock, dest ? dest : &sock->peer, how, data,
+                            len);
+    if (dest && dest->port == 0)
+        return -EINVAL;
+    if (!dest)
         dest = &sock->peer;
-    }
-    if (um_is_icmp(sock))
-        return um_icmp_send(sb, sock, dest, how, data, len);
     return um_udp_send(sb, sock, dest, how, data, len);
 }
 
@@ -443,6 +482,7 @@ void um_dgram_destroy(struct um_switchboard *sb, struct um_sock *sock)
     close(dgram->watch.fd);
     um_list_remove(&dgram->raws);
     um_reports_destroy(dgram);
+    free(dgram->cork);
     free(dgram->queue);
     free(dgram->known);
     um_later_free(sb, dgram);
@@ -466,8 +506,10 @@ int um_dgram_check_dest(const struct um_sock *sock, struct um_name *dest)
 {
     int family = um_addr_is_v4(dest->addr) ? AF_INET : AF_INET6;
     int tied = family_of(sock);
+    /* ip6_dst_lookup_tail() knows a mapped source, the rest finds no route. */
     if (tied && tied != family)
-        return -ENETUNREACH;
+        return family == AF_INET6 && sock->domain == AF_INET6 ? -EAFNOSUPPORT
+                                                              : -ENETUNREACH;
     if (um_addr_is_any(dest->addr))
         memcpy(dest->addr, family == AF_INET ? um_loopback4 : um_loopback6, 16);
     if (um_stack_broadcasts(sock->stack, dest->addr) &&
@@ -542,6 +584,8 @@ um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
     int rc = um_dgram_check_dest(sock, &peer);
     if (rc == 0)
         rc = um_stack_route(sock->stack, sock->protocol, &peer, &host, source);
+    if (rc > UM_ROAD_LOCAL && um_addr_is_loopback(sock->local.addr))
+        rc = -EINVAL;
     if (rc >= 0)
         rc = um_dgram_autobind(sock);
     if (rc < 0)
@@ -568,22 +612,24 @@ um_verdict um_dgram_disconnect(struct um_call *call)
     return 0;
 }
 
-/* Only one direction is shut down for real: our end would report HUP for both,
- * as if the program had closed. With SHUT_RD poll and recv see it; for the
- * other direction that is left out then, send() drops instead of EPIPE. */
+/* Our end reports HUP once both directions are shut, as if the program had
+ * closed. So it is watched no longer then, and the collector has to find the
+ * socket's end. */
 um_verdict um_dgram_shutdown(struct um_call *call, int how)
 {
     struct um_sock *sock = call->sock;
-    bool shut = sock->shut_read || sock->shut_write;
     if (how < SHUT_RD || how > SHUT_RDWR)
         return -EINVAL;
     um_dgram_drain(call->sb, sock);
-    if (!shut)
-        shutdown(call->fd, how == SHUT_WR ? SHUT_WR : SHUT_RD);
     sock->shut_read |= how != SHUT_WR;
     sock->shut_write |= how != SHUT_RD;
-    if (!shut && how == SHUT_WR)
+    if (sock->shut_read && sock->shut_write && sock->reports_end) {
+        um_watch_remove(call->sb, &sock->dgram->watch);
+        sock->reports_end = false;
+    } else if (sock->shut_write && sock->reports_end) {
         um_watch_change(call->sb, &sock->dgram->watch, 0);
+    }
+    shutdown(call->fd, how);
     if (sock->shut_read)
         um_wake(call->sb, sock, true);
     return sock->state == UM_CONNECTED ? 0 : -ENOTCONN;

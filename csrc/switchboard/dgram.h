@@ -25,6 +25,8 @@ struct um_arrival {
     uint32_t charge; /* what the kernel accounts for it at our end */
     bool is_token;   /* no datagram: wakes a program for an error */
     uint8_t ttl, tos;
+    uint16_t segment; /* it is several datagrams of this length; 0: one */
+    uint32_t drops;   /* datagrams that did not fit before this one */
     struct timespec when;
 };
 
@@ -55,6 +57,8 @@ struct um_host_side {
     int set[HOST_OPTIONS]; /* its TTL, TOS and MTU discovery; -1: unknown */
 };
 
+struct um_cork; /* udp.c */
+
 struct um_dgram {
     struct um_watch watch; /* our end of the surrogate */
     struct um_sock *sock;
@@ -64,6 +68,8 @@ struct um_dgram {
     bool has_token;              /* one of them is a token */
     struct um_list reports;      /* um_report, oldest first */
     uint32_t report_count;       /* of those that no call has taken */
+    uint32_t drops;              /* datagrams that did not fit */
+    struct um_cork *cork;        /* what waits for more, or NULL */
     bool auto_port;              /* we chose the port: disconnecting frees it */
     struct um_host_side host[2]; /* IPv4, IPv6 */
     struct um_known *known;
@@ -85,7 +91,9 @@ struct um_how {
     bool has_source, has_ttl, has_tos;
     uint8_t source[16];
     uint8_t ttl, tos;
-    int program_fd; /* a copy of the sender's end; -1: its call is over */
+    uint16_t segment; /* UDP_SEGMENT, 0: as the option says */
+    bool more;        /* MSG_MORE */
+    int program_fd;   /* a copy of the sender's end; -1: its call is over */
 };
 
 /* ---- dgram.c ---- */
@@ -93,7 +101,8 @@ struct um_how {
 /* Return: NULL without memory or descriptors. */
 struct um_dgrams *um_dgrams_of(struct um_switchboard *sb);
 /* Put a datagram into the program's queue without waking stopped calls.
- * arrival: charge and when are filled in here. Return: false if dropped. */
+ * arrival: charge, drops and when are filled in here. Return: false if
+ * dropped. */
 bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
                   struct um_arrival *arrival, const void *data);
 /* The same and run the oldest stopped receive: sb->scratch is lost. */
@@ -116,6 +125,8 @@ void um_dgram_return(struct um_switchboard *sb, struct um_sock *sock,
                      const void *data);
 /* How many datagrams wait. */
 uint32_t um_dgram_waiting(struct um_sock *sock);
+/* Their bytes. */
+size_t um_dgram_waiting_bytes(const struct um_dgram *dgram);
 /* Give the socket a port if it has none. Return: 0 or negative errno. */
 int um_dgram_autobind(struct um_sock *sock);
 /* Can a socket of this domain and binding talk to dest? 0 or negative errno;
@@ -165,6 +176,13 @@ void um_reports_destroy(struct um_dgram *dgram);
 ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
                     const struct um_name *dest, const struct um_how *how,
                     const void *data, size_t len);
+/* Add to the datagram that is corked, or to a new one; send it unless more
+ * is to come. Return: len or negative errno. */
+ssize_t um_udp_append(struct um_switchboard *sb, struct um_sock *sock,
+                      const struct um_name *dest, const struct um_how *how,
+                      const void *data, size_t len);
+/* UDP_CORK is off: what waits is sent. */
+void um_udp_uncork(struct um_switchboard *sb, struct um_sock *sock);
 bool um_stack_broadcasts(const struct um_stack *stack, const uint8_t addr[16]);
 /* The host socket for IPv4 (side 0) or IPv6 (1), made when missing; fn is
  * called when it is readable. Return: fd or negative errno. */
@@ -209,8 +227,9 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
 
 /* ---- control.c ---- */
 
-/* Read the control data of a message to be sent. Return: 0 or errno. */
-int um_control_read(struct um_call *call, uint64_t address, size_t len,
+/* Read the control data of a message to be sent; v4: to an IPv4 address.
+ * Return: 0 or errno. */
+int um_control_read(struct um_call *call, uint64_t address, size_t len, bool v4,
                     struct um_how *how);
 #define UM_CONTROL_ROOM 512
 /* Compose the control data that go with an arrival, and with the report that

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <linux/netlink.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "dgram.h"
@@ -31,6 +32,8 @@
 
 enum {
     SLOTS_MAX = 1024, /* UIO_MAXIOV */
+    WAITING_MAX = 256,
+    NS = 1000000000,
     NAME_ROOM = sizeof(struct sockaddr_storage),
 };
 
@@ -125,13 +128,15 @@ static um_verdict send_datagram(struct um_call *call, const struct message *m,
     struct um_switchboard *sb = call->sb;
     struct um_sock *sock = call->sock;
     struct um_name dest;
-    struct um_how how = {.program_fd = call->fd};
+    struct um_how how = {.more = flags & MSG_MORE, .program_fd = call->fd};
     if (flags & MSG_OOB)
         return -EOPNOTSUPP;
     int named = read_destination(call, m, &dest);
     if (named < 0)
         return named;
-    int rc = um_control_read(call, m->control, m->control_len, &how);
+    bool v4 = um_addr_is_v4(named ? dest.addr : sock->peer.addr);
+    int rc = um_control_read(call, m->control, m->control_len,
+                             v4 || sock->domain == AF_INET, &how);
     if (rc < 0)
         return rc;
     ssize_t n =
@@ -139,6 +144,7 @@ static um_verdict send_datagram(struct um_call *call, const struct message *m,
     return n == -EPIPE ? um_broken_pipe(call, flags) : n;
 }
 
+/* The answer to one of several requests is not waited for. */
 static um_verdict send_netlink(struct um_call *call, const struct message *m,
                                size_t len)
 {
@@ -154,7 +160,10 @@ static um_verdict send_netlink(struct um_call *call, const struct message *m,
         if (name.nl_pid || name.nl_groups)
             return -EPERM;
     }
-    return um_netlink_send(call, call->sb->scratch, len);
+    if (call->nr != __NR_sendmmsg)
+        return um_netlink_send(call, call->sb->scratch, len);
+    um_netlink_request(call->sb, call->sock, call->sb->scratch, len);
+    return (um_verdict)len;
 }
 
 static um_verdict send_read(struct um_call *call, const struct message *m,
@@ -230,9 +239,6 @@ um_verdict um_handle_sendmmsg(struct um_call *call)
         return um_stream_sendmmsg(call);
     if (count > SLOTS_MAX)
         count = SLOTS_MAX;
-    /* One netlink request at a time: its answer is waited for. */
-    if (call->sock->domain == AF_NETLINK)
-        return -EOPNOTSUPP;
     for (; done < count; done++) {
         struct message m;
         uint64_t at = call->args[1] + done * sizeof(struct message_slot);
@@ -446,8 +452,10 @@ static um_verdict receive_one(struct um_call *call, struct receipt *r,
         return receive_report(call, r, flags);
     int rc =
         um_dgram_take(call->sock, call->fd, peek, &taken->arrival, taken->data);
+    /* Who would not wait is not told: __skb_recv_udp(). */
     if (rc == -ESHUTDOWN)
-        return write_end(call, r, taken);
+        return um_call_nonblocking(call, flags) ? -EAGAIN
+                                                : write_end(call, r, taken);
     if (rc < 0)
         return rc;
     if (!peek)
@@ -536,8 +544,15 @@ static um_verdict receive_messages(struct um_call *call, uint32_t count,
     return done ? (um_verdict)done : verdict;
 }
 
-/* The time that recvmmsg may take. Return: 0 or negative errno. */
-static int read_timeout(struct um_call *call)
+static int64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * NS + now.tv_nsec;
+}
+
+/* Until when recvmmsg may go on. Return: 0 or negative errno. */
+static int read_limit(struct um_call *call)
 {
     struct timespec limit;
     if (call->again || !call->args[4])
@@ -545,16 +560,52 @@ static int read_timeout(struct um_call *call)
     int rc = um_read(call, call->args[4], &limit, sizeof limit);
     if (rc < 0)
         return rc;
-    if (limit.tv_sec < 0 || limit.tv_nsec < 0 || limit.tv_nsec >= 1000000000)
+    if (limit.tv_sec < 0 || limit.tv_nsec < 0 || limit.tv_nsec >= NS)
         return -EINVAL;
-    call->deadline_ms = um_now_ms() + (int64_t)limit.tv_sec * 1000 +
-                        (limit.tv_nsec + 999999) / 1000000;
+    if (limit.tv_sec > INT32_MAX)
+        limit.tv_sec = INT32_MAX;
+    call->limit_ns = now_ns() + (int64_t)limit.tv_sec * NS + limit.tv_nsec;
     return 0;
 }
 
+/* What is left of the time goes back to the program. */
+static int write_limit(struct um_call *call)
+{
+    int64_t left = call->limit_ns - now_ns();
+    struct timespec limit = {0};
+    if (!call->args[4])
+        return 0;
+    if (left > 0) {
+        limit.tv_sec = left / NS;
+        limit.tv_nsec = left % NS;
+    }
+    return um_write(call, call->args[4], &limit, sizeof limit);
+}
+
+/* Is it time to take what waits, though it is less than was wanted? The limit
+ * of recvmmsg(2) is looked at when a datagram has come, that of SO_RCVTIMEO
+ * begins anew with each; and no more is let wait than can be taken at once. */
+static bool enough(struct um_call *call, uint32_t waiting)
+{
+    const struct um_dgram *dgram = call->sock->dgram;
+    bool one_came = waiting != call->seen;
+    if (call->sock->error || call->sock->shut_read || waiting >= WAITING_MAX ||
+        um_dgram_waiting_bytes(dgram) + waiting * sizeof(struct taken) >
+            UM_SCRATCH - TAKEN_ROOM)
+        return true;
+    if (one_came || !call->again) {
+        int64_t limit_ms = um_option_timeout_ms(call->sock, SO_RCVTIMEO);
+        call->deadline_ms = limit_ms ? um_now_ms() + limit_ms : 0;
+    }
+    call->seen = waiting;
+    if (!waiting)
+        return false;
+    return um_call_expired(call) ||
+           (one_came && call->args[4] && now_ns() >= call->limit_ns);
+}
+
 /* A blocking recvmmsg waits for all that it wants, or for the first, and only
- * then takes them, so that nothing is kept while it waits. As in Linux, the
- * time limit counts once a datagram has come. */
+ * then takes them, so that nothing is kept while it waits. */
 um_verdict um_handle_recvmmsg(struct um_call *call)
 {
     int flags = (int)call->args[3];
@@ -563,26 +614,23 @@ um_verdict um_handle_recvmmsg(struct um_call *call)
         return UM_CONTINUE;
     if (is_stream(call->sock))
         return um_stream_recvmmsg(call);
-    int rc = read_timeout(call);
+    int rc = read_limit(call);
     if (rc < 0)
         return rc;
     if (count > SLOTS_MAX)
         count = SLOTS_MAX;
-    if (!call->args[4])
-        um_call_deadline(call, call->sock, SO_RCVTIMEO);
+    /* No time at all is enough for one. */
+    if (!call->again && count && call->args[4] && now_ns() >= call->limit_ns)
+        count = 1;
     uint32_t waiting = um_dgram_waiting(call->sock);
     uint32_t wanted = flags & MSG_WAITFORONE ? 1 : count;
-    bool blocking =
-        !(flags & MSG_ERRQUEUE) && !um_call_nonblocking(call, flags);
-    /* Without a deadline although there is a limit: it is over already. */
-    bool expired = um_call_expired(call) ||
-                   (call->again && call->args[4] && !call->deadline_ms);
-    if (blocking && waiting < wanted && !expired && !call->sock->error &&
-        !call->sock->shut_read)
+    if (!(flags & MSG_ERRQUEUE) && waiting < wanted &&
+        !um_call_nonblocking(call, flags) && !enough(call, waiting))
         return um_park(call, um_handle_recvmmsg, call->sock);
-    if (blocking && !waiting && expired && call->args[4]) {
-        call->deadline_ms = 0;
-        return um_park(call, um_handle_recvmmsg, call->sock);
+    um_verdict verdict = receive_messages(call, count, flags & ~MSG_WAITFORONE);
+    if (verdict > 0) {
+        rc = write_limit(call);
+        verdict = rc < 0 ? rc : verdict;
     }
-    return receive_messages(call, count, flags & ~MSG_WAITFORONE);
+    return verdict;
 }

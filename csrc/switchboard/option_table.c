@@ -8,6 +8,7 @@
 #include <linux/filter.h>
 #include <netinet/icmp6.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -364,6 +365,13 @@ static void note_timestamp(struct um_sock *sock, const struct row *row,
             option_forget(sock, option_find(sock, SOL_SOCKET, forms[i]));
 }
 
+static void note_cork(struct um_sock *sock, const struct row *row, int value)
+{
+    (void)row;
+    if (!value && sock->dgram)
+        um_udp_uncork(sock->stack->sb, sock);
+}
+
 /* Who wants no reports any more gives up those that wait. */
 static void note_recverr(struct um_sock *sock, const struct row *row, int value)
 {
@@ -657,6 +665,9 @@ static const struct row rows[] = {
     OPTION(IPPROTO_TCP, OPT_TCP_RTO_MIN_US, KERNEL | HOST),
     OPTION(IPPROTO_TCP, OPT_TCP_DELACK_MAX_US, KERNEL | HOST),
 
+    OPTION(IPPROTO_UDP, UDP_CORK, KERNEL, .then = note_cork),
+    OPTION(IPPROTO_UDP, UDP_SEGMENT, KERNEL),
+    OPTION(IPPROTO_UDP, UDP_GRO, KERNEL | ALONE),
     OPTION(IPPROTO_UDP, OPT_UDP_NO_CHECK6_TX, KERNEL),
     OPTION(IPPROTO_UDP, OPT_UDP_NO_CHECK6_RX, KERNEL),
     OPTION(IPPROTO_UDP, OPT_UDP_ENCAP, REFUSED),
@@ -721,6 +732,7 @@ static const struct row rows[] = {
            .set = option_set_leave),
 
     OPTION(IPPROTO_IPV6, IPV6_V6ONLY, 0, .set = set_v6only, .get = get_v6only),
+    OPTION(IPPROTO_IPV6, IPV6_PKTINFO, KERNEL),
     OPTION(IPPROTO_IPV6, IPV6_2292PKTINFO, KERNEL),
     OPTION(IPPROTO_IPV6, IPV6_2292HOPOPTS, KERNEL),
     OPTION(IPPROTO_IPV6, IPV6_2292DSTOPTS, KERNEL),

@@ -19,6 +19,7 @@
  * the host's network under the host's name.
  */
 #include <errno.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,6 +32,9 @@ enum { HEADERS_V4 = 28, HEADERS_V6 = 48 };
 /* Of lo (IPv4 cannot use its last byte), and of nat0. */
 enum { MTU_LO_V4 = 65535, MTU_LO_V6 = 65536, MTU_CARD = 65500 };
 enum { HOST_BATCH = 64, KNOWN_MAX = 256, FLOW_MAX = 1024 };
+
+/* UDP_MAX_SEGMENTS of linux/udp.h */
+enum { SEGMENTS_MAX = 128 };
 
 /* As much as an error of the host may quote of a datagram. */
 enum { QUOTED_MAX = 2048 };
@@ -303,6 +307,23 @@ static void host_ready(struct um_switchboard *sb, struct um_watch *watch,
         um_host_errors(sb, host, false);
 }
 
+static ssize_t send_segments(struct um_switchboard *sb,
+                             struct um_host_side *host,
+                             const struct um_name *dest,
+                             const struct um_arrival *arrival, const void *data)
+{
+    const uint8_t *at = data;
+    for (size_t left = arrival->len; left;) {
+        size_t step = arrival->segment < left ? arrival->segment : left;
+        ssize_t rc = um_host_send(sb, host, dest, arrival, at, step);
+        if (rc < 0)
+            return rc;
+        at += step;
+        left -= step;
+    }
+    return arrival->len;
+}
+
 static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
                             const struct um_known *known,
                             const struct um_arrival *arrival, const void *data)
@@ -312,6 +333,9 @@ static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
     if (fd < 0)
         return fd;
     um_known_add(sock->dgram, known);
+    if (arrival->segment)
+        return send_segments(sb, &sock->dgram->host[side], &known->host,
+                             arrival, data);
     return um_host_send(sb, &sock->dgram->host[side], &known->host, arrival,
                         data, arrival->len);
 }
@@ -549,6 +573,21 @@ static int check_length(struct um_switchboard *sb, struct um_sock *sock,
     return -EMSGSIZE;
 }
 
+/* UDP_SEGMENT: what is sent is many datagrams; see udp_send_skb(). */
+static int set_segment(const struct um_sock *sock, const struct um_how *how,
+                       struct um_arrival *arrival)
+{
+    uint32_t step = how->segment;
+    if (!step)
+        step = (uint32_t)um_option_int(sock, IPPROTO_UDP, UDP_SEGMENT, 0);
+    if (!step || arrival->len <= step)
+        return 0;
+    if (arrival->len > step * SEGMENTS_MAX)
+        return -EINVAL;
+    arrival->segment = (uint16_t)step;
+    return 0;
+}
+
 /* Nobody has the port, or no host has the address. */
 static void fail_later(struct um_switchboard *sb, struct um_sock *sock,
                        bool port, const struct um_name *dest,
@@ -593,7 +632,7 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     struct um_arrival arrival = {.len = (uint32_t)len};
     int rc = um_dgram_autobind(sock);
     if (rc == 0)
-        rc = dest->port ? um_dgram_check_dest(sock, dest) : -EINVAL;
+        rc = um_dgram_check_dest(sock, dest);
     if (rc < 0)
         return rc;
     int road = um_stack_route(sock->stack, sock->protocol, dest, &known.host,
@@ -601,6 +640,8 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     if (road < 0)
         return road;
     rc = check_length(sb, sock, dest, road, len);
+    if (rc == 0)
+        rc = set_segment(sock, how, &arrival);
     if (rc == 0)
         rc = um_dgram_may_send(sock, how);
     if (rc < 0)
@@ -632,4 +673,72 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
         break;
     }
     return (ssize_t)len;
+}
+
+/* ---- corking: UDP_CORK and MSG_MORE ---- */
+
+struct um_cork {
+    struct um_name dest;
+    struct um_how how;
+    size_t len;
+    uint8_t data[UM_DGRAM_MAX];
+};
+
+static ssize_t send_corked(struct um_switchboard *sb, struct um_sock *sock,
+                           int program_fd)
+{
+    struct um_cork *cork = sock->dgram->cork;
+    sock->dgram->cork = NULL;
+    cork->how.program_fd = program_fd;
+    ssize_t rc =
+        um_udp_send(sb, sock, &cork->dest, &cork->how, cork->data, cork->len);
+    free(cork);
+    return rc;
+}
+
+void um_udp_uncork(struct um_switchboard *sb, struct um_sock *sock)
+{
+    um_dgram_drain(sb, sock);
+    if (sock->dgram->cork)
+        send_corked(sb, sock, -1);
+}
+
+/* The first part says where it goes; what later ones say is not looked at. */
+static int begin_cork(struct um_sock *sock, const struct um_name *dest,
+                      const struct um_how *how)
+{
+    if (!dest && sock->state != UM_CONNECTED)
+        return -EDESTADDRREQ;
+    if (dest && dest->port == 0)
+        return -EINVAL;
+    struct um_cork *cork = malloc(sizeof *cork);
+    if (!cork)
+        return -ENOBUFS;
+    cork->dest = dest ? *dest : sock->peer;
+    cork->how = *how;
+    cork->len = 0;
+    sock->dgram->cork = cork;
+    return 0;
+}
+
+ssize_t um_udp_append(struct um_switchboard *sb, struct um_sock *sock,
+                      const struct um_name *dest, const struct um_how *how,
+                      const void *data, size_t len)
+{
+    int rc = sock->dgram->cork ? 0 : begin_cork(sock, dest, how);
+    if (rc < 0)
+        return rc;
+    struct um_cork *cork = sock->dgram->cork;
+    size_t max = um_addr_is_v4(cork->dest.addr) ? UDP_MAX_V4 : UDP_MAX_V6;
+    if (len > max - cork->len) {
+        sock->dgram->cork = NULL;
+        free(cork);
+        return -EMSGSIZE;
+    }
+    memcpy(cork->data + cork->len, data, len);
+    cork->len += len;
+    if (how->more || um_option_int(sock, IPPROTO_UDP, UDP_CORK, 0))
+        return (ssize_t)len;
+    ssize_t sent = send_corked(sb, sock, how->program_fd);
+    return sent < 0 ? sent : (ssize_t)len;
 }

@@ -85,6 +85,8 @@ struct um_call {
     bool again;           /* run again after having been parked */
     bool broken_pipe;     /* SIGPIPE follows the answer */
     int64_t deadline_ms;  /* CLOCK_MONOTONIC; kept over parkings; 0: none */
+    int64_t limit_ns;     /* recvmmsg: its own limit; CLOCK_MONOTONIC */
+    uint32_t seen;        /* recvmmsg: datagrams that waited before */
     /* Called when the call was abandoned before our answer came. */
     void (*undo)(struct um_call *call);
     void *undo_arg;

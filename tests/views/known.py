@@ -95,9 +95,6 @@ KNOWN: dict[tuple[str, str], str] = {
     ("datagrams", "connected_sizes"): (
         "send() is not stopped: a datagram over 65507 bytes is dropped, not refused"
     ),
-    ("datagrams", "recvmmsg_time_limit"): (
-        "the time limit of recvmmsg(2) is looked at while it waits, too"
-    ),
     ("blocking", "time_limit_and_signal"): (
         "a stopped call with SO_RCVTIMEO is restarted after a signal with SA_RESTART, "
         "where Linux gives EINTR"

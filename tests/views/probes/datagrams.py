@@ -1,9 +1,8 @@
-"""UDP on loopback: addresses, flags, sizes, connected sockets, the mm calls."""
+"""UDP on loopback: addresses, flags, sizes, connected sockets."""
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import select
 import socket
@@ -294,73 +293,9 @@ def case_v4_peers_of_a_v6_socket() -> None:
     show(six.getsockname()[0], six.getpeername()[0])
 
 
-class _Iov(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("namelen", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_Iov)),
-        ("iovlen", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("controllen", ctypes.c_size_t),
-        ("flags", ctypes.c_size_t),
-        ("len", ctypes.c_uint32),
-    )
-
-
-def _vector(
-    count: int,
-) -> tuple[ctypes.Array[_Message], list[ctypes.Array[ctypes.c_char]]]:
-    messages = (_Message * count)()
-    bufs = []
-    for i in range(count):
-        buf = ctypes.create_string_buffer(bytes([65 + i]) * 8, 8)
-        bufs.append(buf)
-        messages[i].iov = ctypes.pointer(_Iov(ctypes.addressof(buf), 2 + i))
-        messages[i].iovlen = 1
-    return messages, bufs
-
-
-def case_sendmmsg_recvmmsg() -> None:
-    one, two = udp(), udp()
-    one.connect(two.getsockname())
-    messages, _ = _vector(4)
-    show(_libc.sendmmsg(one.fileno(), messages, 4, 0), [m.len for m in messages])
-    wait_for(two)
-    messages, bufs = _vector(6)
-    names = [ctypes.create_string_buffer(16) for _ in range(6)]
-    for message, name in zip(messages, names, strict=True):
-        message.name, message.namelen = ctypes.addressof(name), 16
-    show(_libc.recvmmsg(two.fileno(), messages, 6, socket.MSG_DONTWAIT, None))
-    show([(m.len, m.namelen, m.flags) for m in messages[:4]], bufs[1].raw[:3])
-    port = struct.pack("!H", one.getsockname()[1])
-    show([name.raw[2:4] == port for name in names[:4]])
-    result = _libc.recvmmsg(two.fileno(), messages, 6, socket.MSG_DONTWAIT, None)
-    show(result, name_of(ctypes.get_errno()))
-    one.send(b"z")
-    show(_libc.recvmmsg(two.fileno(), messages, 6, 0x10000, None))  # MSG_WAITFORONE
-    result = _libc.sendmmsg(socket.socket(2, 2).fileno(), messages, 2, 0)
-    show(result, name_of(ctypes.get_errno()))
-
-
-def case_recvmmsg_time_limit() -> None:
-    one, two = udp(), udp()
-    one.connect(two.getsockname())
-    messages, _ = _vector(3)
-    limit = (ctypes.c_long * 2)(0, 50_000_000)
-    one.send(b"z")
-    two.setblocking(True)
-    threading.Timer(0.15, one.send, (b"late",)).start()
-    show(_libc.recvmmsg(two.fileno(), messages, 3, 0, limit))
-
-
 def case_broadcast_needs_permission() -> None:
     sock = udp()
     show(outcome(sock.sendto, b"x", ("255.255.255.255", 9)))
-    show(errno.errorcode[errno.EACCES])
 
 
 def case_multicast_on_loopback() -> None:
