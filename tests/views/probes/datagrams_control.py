@@ -15,6 +15,14 @@ RECVTCLASS, TCLASS, ORIGDST6 = 66, 67, 74
 TIMESTAMP, TIMESTAMPNS, RXQ_OVFL = 29, 35, 40
 
 
+def _udp(family: int = socket.AF_INET) -> socket.socket:
+    """Return a bound socket in blocking mode: with a flag it does not wait at all."""
+    sock = udp(family)
+    sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
+    return sock
+
+
 def _receive(sock: socket.socket, room: int = 400) -> list[tuple[int, int, bytes]]:
     data, control, flags, _ = sock.recvmsg(100, room)
     show(data, hex(flags))
@@ -32,7 +40,7 @@ def _info6(source: str, index: int = 0) -> tuple[int, int, bytes]:
 
 
 def case_all_of_ipv4() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     for option in (PKTINFO, RECVTTL, RECVTOS, RECVOPTS, 7):
         two.setsockopt(IP, option, 1)
     one.setsockopt(IP, socket.IP_TTL, 7)
@@ -52,7 +60,7 @@ def case_all_of_ipv4() -> None:
 
 
 def case_all_of_ipv6() -> None:
-    one, two = udp(socket.AF_INET6), udp(socket.AF_INET6)
+    one, two = _udp(socket.AF_INET6), _udp(socket.AF_INET6)
     for option in (RECVPKTINFO6, RECVHOPLIMIT, RECVTCLASS):
         two.setsockopt(IP6, option, 1)
     one.setsockopt(IP6, socket.IPV6_UNICAST_HOPS, 7)
@@ -68,7 +76,7 @@ def case_all_of_ipv6() -> None:
 
 
 def case_old_names_of_ipv6() -> None:
-    one, two = udp(socket.AF_INET6), udp(socket.AF_INET6)
+    one, two = _udp(socket.AF_INET6), _udp(socket.AF_INET6)
     for option in (2, 8):  # IPV6_2292PKTINFO, IPV6_2292HOPLIMIT
         show(outcome(two.setsockopt, IP6, option, 1))
     one.sendto(b"x", two.getsockname())
@@ -83,12 +91,12 @@ def case_v4_on_a_v6_socket() -> None:
         six.setsockopt(IP6, option, 1)
     for option in (PKTINFO, RECVTTL, RECVTOS):
         show(outcome(six.setsockopt, IP, option, 1))
-    udp().sendto(b"x", (V4, six.getsockname()[1]))
+    _udp().sendto(b"x", (V4, six.getsockname()[1]))
     show(_receive(six))
 
 
 def case_ttl_and_tos_of_one() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     for option in (RECVTTL, RECVTOS):
         two.setsockopt(IP, option, 1)
     for control in (
@@ -107,7 +115,7 @@ def case_ttl_and_tos_of_one() -> None:
 
 
 def case_hop_limit_and_class_of_one() -> None:
-    one, two = udp(socket.AF_INET6), udp(socket.AF_INET6)
+    one, two = _udp(socket.AF_INET6), _udp(socket.AF_INET6)
     for option in (RECVHOPLIMIT, RECVTCLASS):
         two.setsockopt(IP6, option, 1)
     for control in (
@@ -122,8 +130,8 @@ def case_hop_limit_and_class_of_one() -> None:
 
 
 def case_wrong_ones() -> None:
-    one, two = udp(), udp()
-    six, seven = udp(socket.AF_INET6), udp(socket.AF_INET6)
+    one, two = _udp(), _udp()
+    six, seven = _udp(socket.AF_INET6), _udp(socket.AF_INET6)
     items: list[tuple[int, int, bytes]] = [
         (IP, socket.IP_TTL, struct.pack("i", 0)),
         (IP, socket.IP_TTL, struct.pack("i", 256)),
@@ -153,17 +161,17 @@ def case_wrong_ones() -> None:
 
 def case_source_address() -> None:
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    two = udp()
+    two = _udp()
     for source in ("127.0.0.9", V4, "0.0.0.0", "192.0.2.99"):
         control = [_info4(0, source)]
         result = outcome(one.sendmsg, [b"x"], control, 0, two.getsockname())
         show(source, result)
         if result == 1:
             show(two.recvfrom(5)[1][0])
-    bound = udp()
+    bound = _udp()
     show(bound.sendmsg([b"x"], [_info4(0, "127.0.0.9")], 0, two.getsockname()))
     show(two.recvfrom(5)[1][0])
-    six, seven = udp(socket.AF_INET6), udp(socket.AF_INET6)
+    six, seven = _udp(socket.AF_INET6), _udp(socket.AF_INET6)
     for source in (V6, "::", "2001:db8::99"):
         control = [_info6(source)]
         result = outcome(six.sendmsg, [b"x"], control, 0, seven.getsockname())
@@ -173,14 +181,14 @@ def case_source_address() -> None:
 
 
 def case_card() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     for index in (0, 1, 77, -1):
         control = [_info4(index, "0.0.0.0")]
         result = outcome(one.sendmsg, [b"x"], control, 0, two.getsockname())
         show(index, result)
         if result == 1:
             show(two.recv(5))
-    six, seven = udp(socket.AF_INET6), udp(socket.AF_INET6)
+    six, seven = _udp(socket.AF_INET6), _udp(socket.AF_INET6)
     for index in (0, 1, 77):
         control = [_info6("::", index)]
         result = outcome(six.sendmsg, [b"x"], control, 0, seven.getsockname())
@@ -190,18 +198,18 @@ def case_card() -> None:
 
 
 def case_sticky_pktinfo() -> None:
-    six, seven = udp(socket.AF_INET6), udp(socket.AF_INET6)
+    six, seven = _udp(socket.AF_INET6), _udp(socket.AF_INET6)
     raw = socket.inet_pton(socket.AF_INET6, V6)
     for value in (raw + struct.pack("i", 1), raw + struct.pack("i", 0), raw, b""):
         show(outcome(six.setsockopt, IP6, PKTINFO6, value))
         show(outcome(six.getsockopt, IP6, PKTINFO6, 20))
         show(outcome(six.sendto, b"x", seven.getsockname()), seven.recvfrom(5)[1][0])
     show(outcome(six.setsockopt, IP6, PKTINFO6, raw + struct.pack("i", 77)))
-    show(outcome(udp().setsockopt, IP6, PKTINFO6, raw + struct.pack("i", 0)))
+    show(outcome(_udp().setsockopt, IP6, PKTINFO6, raw + struct.pack("i", 0)))
 
 
 def case_cut() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     for option in (PKTINFO, RECVTTL, RECVTOS):
         two.setsockopt(IP, option, 1)
     for room in (0, 8, 16, 20, 28, 32, 40, 48, 50, 56, 64, 72, 80, 100):
@@ -210,7 +218,7 @@ def case_cut() -> None:
 
 
 def case_times() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     for option, form in (
         (TIMESTAMP, "qq"),
         (TIMESTAMPNS, "qq"),
@@ -228,7 +236,7 @@ def case_times() -> None:
 
 
 def case_timestamping() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     # SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE
     show(outcome(two.setsockopt, socket.SOL_SOCKET, 37, 8 | 16))
     one.sendto(b"x", two.getsockname())
@@ -237,7 +245,7 @@ def case_timestamping() -> None:
 
 
 def case_time_and_others() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     two.setsockopt(socket.SOL_SOCKET, TIMESTAMP, 1)
     two.setsockopt(IP, RECVTTL, 1)
     two.setsockopt(IP, PKTINFO, 1)
@@ -246,7 +254,7 @@ def case_time_and_others() -> None:
 
 
 def case_drops() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     two.setsockopt(socket.SOL_SOCKET, RXQ_OVFL, 1)
     two.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     one.sendto(b"x", two.getsockname())
@@ -265,7 +273,7 @@ def case_drops() -> None:
 
 def case_at_the_time_of_sending() -> None:
     """An option that is set later does not show what came before."""
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.setsockopt(IP, socket.IP_TTL, 9)
     one.sendto(b"x", two.getsockname())
     one.setsockopt(IP, socket.IP_TTL, 19)
@@ -276,7 +284,7 @@ def case_at_the_time_of_sending() -> None:
 
 def case_peek_shows_them_too() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         level, option = (
             (IP, RECVTTL) if family == socket.AF_INET else (IP6, RECVHOPLIMIT)
         )
@@ -286,7 +294,7 @@ def case_peek_shows_them_too() -> None:
 
 
 def case_empty_and_long_control() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     long = [(IP, socket.IP_TOS, b"\x08")] * 100
     show(outcome(one.sendmsg, [b"x"], long, 0, two.getsockname()), two.recv(5))
     longer = [(IP, socket.IP_TOS, b"\x08")] * 9000

@@ -44,6 +44,14 @@ class _Message(ctypes.Structure):
     )
 
 
+def _udp(family: int = socket.AF_INET) -> socket.socket:
+    """Return a bound socket in blocking mode: with a flag it does not wait at all."""
+    sock = udp(family)
+    sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
+    return sock
+
+
 def _vector(
     count: int,
 ) -> tuple[ctypes.Array[_Message], list[ctypes.Array[ctypes.c_char]]]:
@@ -68,7 +76,7 @@ def _result(value: int) -> object:
 
 
 def case_sendmmsg_recvmmsg() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     messages, _ = _vector(4)
     show(_libc.sendmmsg(one.fileno(), messages, 4, 0), [m.len for m in messages])
@@ -104,7 +112,7 @@ def _limited(
 
 
 def case_recvmmsg_time_limit() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     two.setblocking(True)
     one.send(b"z")
@@ -113,7 +121,7 @@ def case_recvmmsg_time_limit() -> None:
 
 
 def case_recvmmsg_time_limit_before_the_first() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     two.setblocking(True)
     threading.Timer(0.3, one.send, (b"late",)).start()
@@ -121,7 +129,7 @@ def case_recvmmsg_time_limit_before_the_first() -> None:
 
 
 def case_recvmmsg_enough_in_time() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     two.setblocking(True)
     for i in range(3):
@@ -130,7 +138,7 @@ def case_recvmmsg_enough_in_time() -> None:
 
 
 def case_recvmmsg_no_time_at_all() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     two.setblocking(True)
     for _ in range(3):
@@ -143,7 +151,7 @@ def case_recvmmsg_no_time_at_all() -> None:
 
 
 def case_recvmmsg_wrong_limits() -> None:
-    two = udp()
+    two = _udp()
     two.setblocking(True)
     for limit in ((-1, 0), (0, -1), (0, 1_000_000_000)):
         _limited(two, 3, limit, DONTWAIT)
@@ -157,7 +165,7 @@ def case_recvmmsg_wrong_limits() -> None:
 
 
 def case_recvmmsg_and_receive_timeout() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     two.setblocking(True)
     limit = struct.pack("ll", 0, 200_000)
@@ -171,7 +179,7 @@ def case_recvmmsg_and_receive_timeout() -> None:
 
 
 def case_recvmmsg_waits_for_all() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     two.setblocking(True)
     for i in range(4):
@@ -182,7 +190,7 @@ def case_recvmmsg_waits_for_all() -> None:
 
 
 def case_recvmmsg_of_many() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     messages, _ = _vector(150)
     show(_result(_libc.sendmmsg(one.fileno(), messages, 150, 0)))
@@ -203,7 +211,7 @@ def case_recvmmsg_and_a_pending_error() -> None:
 
 
 def case_sendmmsg_stops_at_an_error() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     messages, _ = _vector(4)
     name = _name(two)
     for i in (0, 1, 3):
@@ -213,12 +221,12 @@ def case_sendmmsg_stops_at_an_error() -> None:
     show(_result(_libc.sendmmsg(one.fileno(), ctypes.byref(messages, 128), 2, 0)))
     show(_result(_libc.sendmmsg(one.fileno(), messages, 0, 0)))
     show(_result(_libc.sendmmsg(one.fileno(), None, 2, 0)))
-    show(outcome(two.recv, 9, DONTWAIT) in ("EAGAIN", "timed out"))
+    show(outcome(two.recv, 9, DONTWAIT) == "EAGAIN")
 
 
 def case_sendmmsg_to_several() -> None:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    targets = [udp() for _ in range(5)]
+    targets = [_udp() for _ in range(5)]
     messages, _ = _vector(5)
     names = [_name(target) for target in targets]
     for message, name in zip(messages, names, strict=True):
@@ -229,7 +237,7 @@ def case_sendmmsg_to_several() -> None:
 
 def case_segment_option() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         show(one.getsockopt(UDP, SEGMENT), one.getsockopt(UDP, GRO))
         show(outcome(one.setsockopt, UDP, SEGMENT, 100), one.getsockopt(UDP, SEGMENT))
         show(outcome(one.sendto, b"a" * 250, two.getsockname()))
@@ -245,7 +253,7 @@ def case_segment_option() -> None:
 
 def case_segment_message() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         for size, total in ((4, 10), (10, 10), (100, 10), (0, 10), (1000, 65507)):
             control = [(UDP, SEGMENT, struct.pack("H", size))]
             data = b"x" * total
@@ -263,7 +271,7 @@ def case_segment_message() -> None:
 
 
 def case_segment_limits() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     for size, total in ((1, 128), (1, 129), (1, 60000), (600, 65508), (60000, 65507)):
         control = [(UDP, SEGMENT, struct.pack("H", size))]
         show(
@@ -275,7 +283,7 @@ def case_segment_limits() -> None:
 
 def case_gro() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         show(outcome(two.setsockopt, UDP, GRO, 1), two.getsockopt(UDP, GRO))
         control = [(UDP, SEGMENT, struct.pack("H", 100))]
         one.sendmsg([b"x" * 250], control, 0, two.getsockname())
@@ -292,7 +300,7 @@ def case_gro() -> None:
 
 def case_more() -> None:
     for family, _ in ADDRESSES:
-        one, two, three = udp(family), udp(family), udp(family)
+        one, two, three = _udp(family), _udp(family), _udp(family)
         show(one.sendto(b"a", socket.MSG_MORE, two.getsockname()), polled(two))
         show(one.sendto(b"b", socket.MSG_MORE, three.getsockname()))
         show(one.sendto(b"c", two.getsockname()), two.recv(10), polled(three))
@@ -304,7 +312,7 @@ def case_more() -> None:
 
 
 def case_more_grows_too_long() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     show(one.sendto(bytes(40000), socket.MSG_MORE, two.getsockname()))
     show(outcome(one.sendto, bytes(40000), socket.MSG_MORE, two.getsockname()))
     show(one.sendto(b"after", two.getsockname()), len(two.recv(70000)))
@@ -312,7 +320,7 @@ def case_more_grows_too_long() -> None:
 
 def case_cork() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         one.connect(two.getsockname())
         show(outcome(one.setsockopt, UDP, CORK, 1), one.getsockopt(UDP, CORK))
         show(one.send(b"a"), one.sendto(b"b", two.getsockname()), one.send(b"c"))
@@ -328,7 +336,7 @@ def case_cork() -> None:
 
 
 def case_cork_then_more() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.sendto(b"a", socket.MSG_MORE, two.getsockname())
     one.setsockopt(UDP, CORK, 1)
     one.sendto(b"b", two.getsockname())

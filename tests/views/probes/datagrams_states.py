@@ -31,6 +31,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 DONTWAIT = socket.MSG_DONTWAIT
 
 
+def _udp(family: int = socket.AF_INET) -> socket.socket:
+    """Return a bound socket in blocking mode: with a flag it does not wait at all."""
+    sock = udp(family)
+    sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
+    return sock
+
+
 def _socket(family: int = socket.AF_INET) -> socket.socket:
     return socket.socket(family, socket.SOCK_DGRAM)
 
@@ -78,7 +86,7 @@ def case_bind() -> None:
 
 
 def case_bind_after_use() -> None:
-    server = udp()
+    server = _udp()
     sock = _socket()
     sock.sendto(b"x", server.getsockname())
     show(outcome(sock.bind, (V4, 0)))
@@ -98,8 +106,7 @@ def case_bind_after_use() -> None:
 
 def case_connect_again() -> None:
     for family, address in ADDRESSES:
-        one, two, sock = udp(family), udp(family), _socket(family)
-        sock.settimeout(5)
+        one, two, sock = _udp(family), _udp(family), _socket(family)
         sock.connect(one.getsockname())
         name = sock.getsockname()
         sock.send(b"a")
@@ -142,7 +149,7 @@ def case_connect_wrong() -> None:
 
 def case_to_any_address() -> None:
     for family, address in ADDRESSES:
-        server, sock = udp(family), _socket(family)
+        server, sock = _udp(family), _socket(family)
         nowhere = "0.0.0.0" if family == socket.AF_INET else "::"
         show(outcome(sock.sendto, b"x", (nowhere, server.getsockname()[1])))
         show(server.recvfrom(5)[1][0])
@@ -152,7 +159,7 @@ def case_to_any_address() -> None:
 
 def case_connected_hears_only_its_peer() -> None:
     for family, _ in ADDRESSES:
-        one, two, sock = udp(family), udp(family), udp(family)
+        one, two, sock = _udp(family), _udp(family), _udp(family)
         two.sendto(b"before", sock.getsockname())
         sock.connect(one.getsockname())
         two.sendto(b"after", sock.getsockname())
@@ -161,7 +168,7 @@ def case_connected_hears_only_its_peer() -> None:
 
 
 def case_stranger_of_a_connected_socket() -> None:
-    sock, one, two = udp(), udp(), udp()
+    sock, one, two = _udp(), _udp(), _udp()
     sock.connect(one.getsockname())
     two.connect(sock.getsockname())
     two.sendto(b"x", sock.getsockname())
@@ -170,7 +177,7 @@ def case_stranger_of_a_connected_socket() -> None:
 
 def case_shutdown_read() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         one.connect(two.getsockname())
         two.connect(one.getsockname())
         two.send(b"waits")
@@ -185,7 +192,7 @@ def case_shutdown_read() -> None:
 
 def case_shutdown_write() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         one.connect(two.getsockname())
         two.connect(one.getsockname())
         show(outcome(one.shutdown, socket.SHUT_WR), polled(one))
@@ -197,7 +204,7 @@ def case_shutdown_write() -> None:
 
 def case_shutdown_both() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         one.settimeout(None)
         one.connect(two.getsockname())
         show(outcome(one.shutdown, socket.SHUT_RDWR), polled(one))
@@ -207,7 +214,7 @@ def case_shutdown_both() -> None:
 
 def case_shutdown_wakes() -> None:
     for how in ("recv", "recvfrom", "recvmsg"):
-        one, two = udp(), udp()
+        one, two = _udp(), _udp()
         one.settimeout(None)
         one.connect(two.getsockname())
         timer = threading.Timer(0.05, one.shutdown, (socket.SHUT_RD,))
@@ -218,11 +225,11 @@ def case_shutdown_wakes() -> None:
 
 
 def case_shutdown_unconnected() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.settimeout(None)
     show(outcome(one.shutdown, socket.SHUT_RD), polled(one))
     show(outcome(one.recvfrom, 10, DONTWAIT))
-    one, three = udp(), udp()
+    one, three = _udp(), _udp()
     show(outcome(one.shutdown, socket.SHUT_WR))
     show(outcome(one.sendto, b"x", three.getsockname()))
     show(two.sendto(b"y", one.getsockname()), one.recvfrom(2)[0])
@@ -230,7 +237,7 @@ def case_shutdown_unconnected() -> None:
 
 def case_peer_closed() -> None:
     for family, _ in ADDRESSES:
-        one, two = udp(family), udp(family)
+        one, two = _udp(family), _udp(family)
         one.connect(two.getsockname())
         two.sendto(b"last", one.getsockname())
         two.close()
@@ -241,7 +248,7 @@ def case_peer_closed() -> None:
 
 
 def case_zero_length() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     two.settimeout(None)
     one.connect(two.getsockname())
     show(one.send(b""), one.sendto(b"", two.getsockname()), one.sendmsg([]))
@@ -256,7 +263,7 @@ def case_zero_length() -> None:
 
 
 def case_truncate_without_buffer() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     two.settimeout(None)
     for _ in range(4):
         one.sendto(b"0123456789", two.getsockname())
@@ -270,7 +277,7 @@ def case_truncate_without_buffer() -> None:
 
 
 def case_waitall() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     two.settimeout(None)
     one.sendto(b"ab", two.getsockname())
     one.sendto(b"cd", two.getsockname())
@@ -278,7 +285,7 @@ def case_waitall() -> None:
 
 
 def case_out_of_band() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     show(outcome(one.sendto, b"x", socket.MSG_OOB, two.getsockname()))
     show(outcome(two.recvfrom, 1, socket.MSG_OOB | DONTWAIT))
     one.sendto(b"x", two.getsockname())
@@ -286,7 +293,7 @@ def case_out_of_band() -> None:
 
 
 def case_other_flags() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     for flag in ("MSG_CONFIRM", "MSG_DONTROUTE", "MSG_EOR", "MSG_NOSIGNAL"):
         value = getattr(socket, flag)
         show(flag, outcome(one.sendto, b"x", value, two.getsockname()))
@@ -296,7 +303,7 @@ def case_other_flags() -> None:
 
 
 def case_sizes_of_names() -> None:
-    server, sock = udp(), _socket()
+    server, sock = _udp(), _socket()
     name = struct.pack("=HHI", 2, socket.htons(server.getsockname()[1]), 0x0100007F)
     for size in (0, 1, 2, 7, 8, 15, 16, 20, 128, 129, -1):
         data = ctypes.create_string_buffer(name + bytes(200))
@@ -315,7 +322,7 @@ def case_sizes_of_names() -> None:
 
 
 def case_room_for_the_name() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     for room in (0, 1, 8, 16, 100, -1):
         one.sendto(b"x", two.getsockname())
         wait_for(two)
@@ -331,7 +338,7 @@ def case_room_for_the_name() -> None:
 
 
 def case_bad_pointers() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.sendto(b"lost?", two.getsockname())
     wait_for(two)
     name, size = ctypes.create_string_buffer(16), ctypes.c_int(16)
@@ -355,7 +362,7 @@ def case_bad_pointers() -> None:
 
 
 def case_output_queue() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.connect(two.getsockname())
     one.send(bytes(1000))
     show(settled(lambda: _size(one, termios.TIOCOUTQ), 0))
@@ -363,7 +370,7 @@ def case_output_queue() -> None:
 
 
 def case_small_receive_buffer() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     two.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     for i in range(200):
         one.sendto(struct.pack("I", i) + bytes(996), two.getsockname())
@@ -388,7 +395,7 @@ def case_broadcast() -> None:
 
 
 def case_send_timeout() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 1000))
     for _ in range(300):
         one.sendto(bytes(1000), two.getsockname())
@@ -397,7 +404,7 @@ def case_send_timeout() -> None:
 
 def case_receive_timeout() -> None:
     for how in ("recv", "recvfrom", "recvmsg"):
-        sock = udp()
+        sock = _udp()
         sock.settimeout(None)
         limit = struct.pack("ll", 0, 100_000)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
@@ -407,7 +414,7 @@ def case_receive_timeout() -> None:
 
 
 def case_dup_and_fork() -> None:
-    one, two = udp(), udp()
+    one, two = _udp(), _udp()
     copy = socket.socket(fileno=os.dup(one.fileno()))
     copy.connect(two.getsockname())
     show(one.getpeername() == two.getsockname())
@@ -422,7 +429,7 @@ def case_dup_and_fork() -> None:
 
 
 def case_two_threads_receive() -> None:
-    target = udp()
+    target = _udp()
     target.settimeout(5)
     senders = {sock.getsockname(): i for i, sock in enumerate(_many(4))}
     wrong: list[object] = []
@@ -450,7 +457,7 @@ _senders: list[socket.socket] = []
 
 
 def _many(count: int) -> list[socket.socket]:
-    _senders.extend(udp() for _ in range(count))
+    _senders.extend(_udp() for _ in range(count))
     return _senders
 
 
@@ -477,8 +484,8 @@ def case_reused_port_gets_a_share() -> None:
         sock.bind((V4, port))
         port = sock.getsockname()[1]
         socks.append(sock)
-    for _ in range(100):
-        client = _socket()
+    clients = [_socket() for _ in range(100)]
+    for client in clients:
         client.connect((V4, port))
         client.send(b"x")
         client.send(b"x")
@@ -507,7 +514,7 @@ def case_latest_of_reused_addresses_gets_all() -> None:
 
 
 def case_best_match() -> None:
-    narrow, wide, sender = _socket(), _socket(), udp()
+    narrow, wide, sender = _socket(), _socket(), _udp()
     for sock in (narrow, wide):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     narrow.bind((V4, 0))
@@ -525,12 +532,12 @@ def case_best_match() -> None:
     connected.settimeout(2)
     sender.sendto(b"connected", (V4, port))
     show(outcome(connected.recv, 10))
-    udp().sendto(b"other", (V4, port))
+    _udp().sendto(b"other", (V4, port))
     show(outcome(narrow.recv, 10))
 
 
 def case_source_of_the_whole_of_127() -> None:
-    server, sock = udp(), _socket()
+    server, sock = _udp(), _socket()
     sock.bind(("127.0.0.77", 0))
     sock.sendto(b"x", server.getsockname())
     show(server.recvfrom(1)[1][0])
@@ -544,7 +551,7 @@ def case_source_of_the_whole_of_127() -> None:
 
 
 def case_bind_to_a_card() -> None:
-    server, sock = udp(), _socket()
+    server, sock = _udp(), _socket()
     show(outcome(sock.setsockopt, socket.SOL_SOCKET, 25, b"nowhere\0"))
     show(outcome(sock.setsockopt, socket.SOL_SOCKET, 25, b"lo\0"))
     show(sock.getsockopt(socket.SOL_SOCKET, 25, 16))
@@ -554,7 +561,7 @@ def case_bind_to_a_card() -> None:
 
 
 def case_bound_to_loopback_sends_out() -> None:
-    sock = udp()
+    sock = _udp()
     show(outcome(sock.sendto, b"x", ("192.0.2.200", 9)))
     show(outcome(sock.connect, ("192.0.2.200", 9)))
 
