@@ -31,6 +31,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "dgram.h"
 #include "options.h"
 #include "stream.h"
 
@@ -341,7 +342,7 @@ static bool enter(struct um_dial *dial)
     int fd = um_stream_open(SOCK_NONBLOCK);
     struct um_conn *conn = fd < 0 ? NULL : um_conn_create();
     int rc = conn ? um_offer(sb, dial->listener, fd, &dial->local, &dial->peer,
-                             sock ? NULL : conn)
+                             sock ? NULL : conn, NULL)
                   : -ENOMEM;
     if (rc < 0) {
         um_conn_destroy(conn);
@@ -448,7 +449,8 @@ static um_verdict connect_local(struct um_call *call, const struct um_name *to)
             um_port_find(sock->stack, IPPROTO_TCP, to, &sock->local);
         if (!listener)
             return refuse(call, ECONNREFUSED);
-        int rc = um_offer(call->sb, listener, call->fd, to, &sock->local, NULL);
+        int rc = um_offer(call->sb, listener, call->fd, to, &sock->local, NULL,
+                          sock);
         if (rc == 0)
             return stands(call);
         if (rc == -EAGAIN)
@@ -521,6 +523,9 @@ um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
     uint8_t source[16];
     if (sock->v6only && um_addr_is_v4(name->addr))
         return -ENETUNREACH;
+    if (um_addr_is_multicast(name->addr) ||
+        um_stack_broadcasts(sock->stack, name->addr))
+        return -ENETUNREACH;
     int road = um_stack_route(sock->stack, IPPROTO_TCP, name, &to, source);
     if (road < 0)
         return road;
@@ -561,6 +566,8 @@ um_verdict um_stream_disconnect(struct um_call *call)
         struct linger now = {1, 0};
         setsockopt(host, SOL_SOCKET, SO_LINGER, &now, sizeof now);
         option_host_done(sock);
+    } else if (reset) {
+        um_stream_arm_reset(call);
     }
     int rc = replace_surrogate(call);
     if (rc < 0)

@@ -172,7 +172,11 @@ int um_identify(struct um_call *call)
     }
     uint64_t cookie = um_cookie_of(call->fd);
     call->sock = cookie ? um_sock_find(call->sb, cookie) : NULL;
-    return call->sock != NULL;
+    if (!call->sock)
+        return 0;
+    call->sock->tid = call->tid;
+    call->sock->number = (int)call->args[0];
+    return 1;
 }
 
 /* ---- the table of sockets ---- */

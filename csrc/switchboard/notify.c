@@ -155,6 +155,7 @@ void um_call_deadline(struct um_call *call, struct um_sock *sock, int option)
     if (call->again)
         return;
     int64_t limit_ms = um_option_timeout_ms(sock, option);
+    call->limited = limit_ms != 0;
     call->deadline_ms = limit_ms ? um_now_ms() + limit_ms : 0;
 }
 
@@ -222,6 +223,8 @@ static struct um_parked *new_parked(struct um_call *call, um_handler *handler)
 um_verdict um_park(struct um_call *call, um_handler *handler,
                    struct um_sock *sock)
 {
+    if (call->interrupted)
+        return -EINTR;
     if (um_call_expired(call))
         return -EAGAIN;
     struct um_parked *p = new_parked(call, handler);
@@ -267,6 +270,8 @@ static void parked_ready(struct um_switchboard *sb, struct um_watch *watch,
 
 um_verdict um_park_until(struct um_call *call, um_handler *handler, int events)
 {
+    if (call->interrupted)
+        return -EINTR;
     if (um_call_expired(call))
         return -EAGAIN;
     struct um_parked *p = new_parked(call, handler);
@@ -336,14 +341,21 @@ void um_run_wakes(struct um_switchboard *sb)
     }
 }
 
-/* The call of a thread that makes another one now was abandoned. */
-static void drop_stale(struct um_switchboard *sb, pid_t tid)
+/* The call of a thread that makes another one now was abandoned: a signal came.
+ * Linux restarts one with a time limit never, whatever SA_RESTART says
+ * (signal(7)), but this kernel knows of no limit. So the same call anew is told
+ * EINTR, unless it can be answered at once. (Without SA_RESTART it is the
+ * program that calls again, and hears of EINTR twice.) */
+static void drop_stale(struct um_switchboard *sb, struct um_call *call)
 {
     struct um_parked *next;
-    for (struct um_parked *p = *tid_bucket(sb, tid); p; p = next) {
+    for (struct um_parked *p = *tid_bucket(sb, call->tid); p; p = next) {
         next = p->tid_next;
-        if (p->call.tid != tid)
+        if (p->call.tid != call->tid)
             continue;
+        call->interrupted =
+            p->call.limited && p->call.nr == call->nr &&
+            memcmp(p->call.args, call->args, sizeof call->args) == 0;
         detach(p);
         release(p);
     }
@@ -435,7 +447,7 @@ static void answer_one(struct um_switchboard *sb)
     };
     memcpy(call.args, notif->data.args, sizeof call.args);
     if (sb->parked_count)
-        drop_stale(sb, call.tid);
+        drop_stale(sb, &call);
     um_handler *handler = um_handler_of(call.nr);
     if (!handler)
         um_log(sb, UM_LOG_ERROR, "no handler for system call %d", call.nr);

@@ -132,6 +132,16 @@ int64_t um_option_timeout_ms(const struct um_sock *sock, int name)
     return limit.tv_sec * 1000 + (limit.tv_usec + 999) / 1000;
 }
 
+bool um_option_linger(const struct um_sock *sock, struct linger *ret)
+{
+    const struct um_option *option = option_find(sock, SOL_SOCKET, SO_LINGER);
+
+    if (option == NULL || option->len < sizeof(*ret))
+        return false;
+    memcpy(ret, option->value, sizeof(*ret));
+    return true;
+}
+
 void um_options_destroy(struct um_sock *sock)
 {
     while (sock->options != NULL)
@@ -568,6 +578,9 @@ um_verdict um_handle_setsockopt(struct um_call *call)
     rc = set(call, row, value, (size_t)len);
     if (rc < 0)
         return rc;
+    /* Before a surrogate obeys SO_OOBINLINE. */
+    if (level == SOL_SOCKET && (name == SO_LINGER || name == SO_OOBINLINE))
+        um_stream_lingers(call);
     if (row->then != NULL)
         row->then(call->sock, row, um_option_int(call->sock, level, name, 0));
     if (row->how & (SURROGATE | HOST))

@@ -138,7 +138,8 @@ static void deliver(struct um_forward *forward, int host,
         }
         int end = um_stream_open(SOCK_NONBLOCK);
         struct um_conn *conn = end < 0 ? NULL : um_conn_create();
-        int rc = conn ? um_offer(sb, listener, end, &to, from, conn) : -ENOMEM;
+        int rc =
+            conn ? um_offer(sb, listener, end, &to, from, conn, NULL) : -ENOMEM;
         if (rc == 0) {
             conn->surrogate.fd = end;
             conn->host.fd = host;

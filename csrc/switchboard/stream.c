@@ -29,6 +29,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "dgram.h"
 #include "stream.h"
 
 /* ---- private names ---- */
@@ -116,6 +117,20 @@ void um_stream_unname(struct um_sock *sock)
                16);
 }
 
+/* As inet_addr_valid_or_nonlocal() and inet6_bind() have it: an IPv4 socket may
+ * even have the address of a group. */
+static int may_bind(const struct um_sock *sock, const uint8_t addr[16])
+{
+    bool group = um_addr_is_multicast(addr);
+    if (group && !um_addr_is_v4(addr))
+        return -EINVAL;
+    if (group || um_addr_is_any(addr) || um_stack_owns(sock->stack, addr) ||
+        um_stack_broadcasts(sock->stack, addr) ||
+        um_option_int(sock, IPPROTO_IP, IP_FREEBIND, 0))
+        return 0;
+    return -EADDRNOTAVAIL;
+}
+
 um_verdict um_stream_bind(struct um_call *call, const struct um_name *name)
 {
     int rc = um_stream_renew(call);
@@ -128,8 +143,9 @@ um_verdict um_stream_bind(struct um_call *call, const struct um_name *name)
         return -EINVAL;
     if (sock->bind)
         return -EINVAL;
-    if (!um_addr_is_any(name->addr) && !um_stack_owns(sock->stack, name->addr))
-        return -EADDRNOTAVAIL;
+    rc = may_bind(sock, name->addr);
+    if (rc < 0)
+        return rc;
     bool later = name->port == 0 && !um_addr_is_any(name->addr) &&
                  um_option_int(sock, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 0);
     rc = later ? 0 : um_port_take(sock, name);
@@ -241,7 +257,7 @@ static void free_offer(struct um_offer *offer)
 
 int um_offer(struct um_switchboard *sb, struct um_sock *listener, int fd,
              const struct um_name *local, const struct um_name *peer,
-             struct um_conn *conn)
+             struct um_conn *conn, const struct um_sock *partner)
 {
     struct um_listen *l = listener->listen;
     if (l->pending > (unsigned int)l->backlog)
@@ -256,6 +272,7 @@ int um_offer(struct um_switchboard *sb, struct um_sock *listener, int fd,
             um_sock_destroy(sb, listener);
         return rc;
     }
+    offer->partner = partner ? partner->cookie : 0;
     offer->conn = conn;
     if (conn)
         conn->holder = &offer->conn;
@@ -339,6 +356,19 @@ static struct um_offer *next_offer(struct um_call *call, int flags)
     }
 }
 
+/* ---- resets of joined connections ----
+ *
+ * The close() of a unix socket is a reset for its peer if something lies unread
+ * in it. So the peer's end sends it a byte that no program sees: an urgent one,
+ * which the next ordinary receive throws away. The price is that poll says
+ * IN|PRI until then; so it is done when a program asks for it on a connection,
+ * most often right before close(), and not for all that it will have. */
+
+static void send_unseen(int fd)
+{
+    (void)!send(fd, "", 1, MSG_OOB | MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 /* The entry of an accepted socket; takes the offer. */
 static void register_accepted(struct um_call *call, struct um_offer *offer,
                               int number)
@@ -350,6 +380,15 @@ static void register_accepted(struct um_call *call, struct um_offer *offer,
     if (sock) {
         sock->state = UM_CONNECTED;
         sock->accepted = true;
+        sock->tid = call->tid;
+        sock->number = number;
+        struct um_sock *partner = um_sock_find(call->sb, offer->partner);
+        if (partner) {
+            sock->partner = partner->cookie;
+            partner->partner = sock->cookie;
+            if (partner->armed)
+                send_unseen(offer->fd);
+        }
         sock->local = offer->local;
         sock->peer = offer->peer;
         sock->v6only = listener->v6only;
@@ -495,6 +534,51 @@ um_verdict um_stream_shutdown(struct um_call *call, int how)
     sock->shut_read |= how != SHUT_WR;
     sock->shut_write |= how != SHUT_RD;
     return UM_CONTINUE;
+}
+
+/* ---- resets of joined connections ---- */
+
+/* A copy of the descriptor of sock, or a negative errno. */
+static int fetch(struct um_switchboard *sb, const struct um_sock *sock)
+{
+    int fd = um_getfd(sb, sock->tid, sock->number);
+    if (fd >= 0 && um_cookie_of(fd) != sock->cookie) {
+        close(fd);
+        return -EBADF;
+    }
+    return fd;
+}
+
+void um_stream_arm_reset(struct um_call *call)
+{
+    struct pollfd p = {.fd = call->fd, .events = POLLPRI};
+    struct um_sock *partner = um_sock_find(call->sb, call->sock->partner);
+    /* A second urgent byte would make the first an ordinary one. */
+    if (!partner || poll(&p, 1, 0) > 0)
+        return;
+    int fd = fetch(call->sb, partner);
+    if (fd < 0)
+        return;
+    send_unseen(fd);
+    close(fd);
+}
+
+void um_stream_lingers(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    struct linger linger;
+    bool inline_too = um_option_int(sock, SOL_SOCKET, SO_OOBINLINE, 0);
+    if (sock->type != SOCK_STREAM || sock->state != UM_CONNECTED ||
+        sock->conn || !um_option_linger(sock, &linger))
+        return;
+    if (linger.l_onoff && linger.l_linger == 0 && !inline_too) {
+        um_stream_arm_reset(call);
+        sock->armed = true;
+    } else if (sock->armed) {
+        char byte;
+        sock->armed = false;
+        (void)!recv(call->fd, &byte, 1, MSG_OOB | MSG_DONTWAIT);
+    }
 }
 
 /* ---- the end ---- */

@@ -13,6 +13,7 @@ struct um_offer {
     struct um_list list;
     struct um_name local, peer; /* as the accepting side sees them */
     struct um_conn *conn;       /* of a relayed one, else NULL */
+    uint64_t partner;           /* cookie of who connects, if it is joined */
     int fd;                     /* accepted but given back, else -1 */
     bool dummy;                 /* stands for one that was given back */
 };
@@ -55,11 +56,12 @@ int um_bind_private(struct um_switchboard *sb, int fd);
 /* Connect fd to the unix socket behind path_fd. Return: 0, -ECONNREFUSED
  * (nobody listens any more), -EAGAIN (queue full), ... */
 int um_connect_to(int fd, int path_fd);
-/* Connect fd to the listener and queue the names. Return: 0; -EAGAIN if the
+/* Connect fd to the listener and queue the names. It is that of a connection
+ * (conn), or of the socket (partner) that is joined. Return: 0; -EAGAIN if the
  * backlog is full; -ECONNREFUSED if the listener is gone (destroyed then). */
 int um_offer(struct um_switchboard *sb, struct um_sock *listener, int fd,
              const struct um_name *local, const struct um_name *peer,
-             struct um_conn *conn);
+             struct um_conn *conn, const struct um_sock *partner);
 /* In place: connect the program's fresh surrogate to us.
  * Return: our end (non-blocking), or a negative errno. */
 int um_attach(struct um_switchboard *sb, int program);

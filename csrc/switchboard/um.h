@@ -83,10 +83,12 @@ struct um_call {
                              closes it */
     struct um_sock *sock; /* what um_identify() found, or NULL */
     bool again;           /* run again after having been parked */
-    bool broken_pipe;     /* SIGPIPE follows the answer */
-    int64_t deadline_ms;  /* CLOCK_MONOTONIC; kept over parkings; 0: none */
-    int64_t limit_ns;     /* recvmmsg: its own limit; CLOCK_MONOTONIC */
-    uint32_t seen;        /* recvmmsg: datagrams that waited before */
+    bool limited;         /* deadline_ms is that of SO_RCVTIMEO, SO_SNDTIMEO */
+    bool interrupted;    /* a signal ended this limited call; it is restarted */
+    bool broken_pipe;    /* SIGPIPE follows the answer */
+    int64_t deadline_ms; /* CLOCK_MONOTONIC; kept over parkings; 0: none */
+    int64_t limit_ns;    /* recvmmsg: its own limit; CLOCK_MONOTONIC */
+    uint32_t seen;       /* recvmmsg: datagrams that waited before */
     /* Called when the call was abandoned before our answer came. */
     void (*undo)(struct um_call *call);
     void *undo_arg;
@@ -203,10 +205,14 @@ struct um_sock {
     bool port_bound; /* ... the port */
     bool accepted;   /* stream: came from accept, so its peer has no name */
     bool over;       /* stream: both sides have ended, or it was reset */
+    bool armed;      /* stream: um_stream_arm_reset() was asked for */
     int error;       /* pending SO_ERROR, > 0 */
     bool shut_read, shut_write;
     bool reports_end; /* its end is reported (by the pump, or by HUP on our
                          end): the collector leaves it alone */
+    pid_t tid;        /* where its descriptor was seen last: ... */
+    int number;       /* ... in which thread's process, under which number */
+    uint64_t partner; /* stream: cookie of what it is joined with, or 0 */
     struct um_name local, peer;
     struct um_bind *bind; /* its port, or NULL */
     struct um_option *options;
@@ -432,6 +438,8 @@ int um_option_int(const struct um_sock *sock, int level, int name,
                   int fallback);
 /* Milliseconds of SO_RCVTIMEO or SO_SNDTIMEO; 0: no limit. */
 int64_t um_option_timeout_ms(const struct um_sock *sock, int name);
+/* The value of SO_LINGER. Return: false if it was never set. */
+bool um_option_linger(const struct um_sock *sock, struct linger *ret);
 void um_options_destroy(struct um_sock *sock);
 /* Is sock a member of the multicast group? */
 bool um_options_joined(const struct um_sock *sock, const uint8_t group[16]);
@@ -451,6 +459,10 @@ um_verdict um_stream_bind(struct um_call *call, const struct um_name *name);
 um_verdict um_stream_connect(struct um_call *call, const struct um_name *name);
 um_verdict um_stream_disconnect(struct um_call *call);
 um_verdict um_stream_shutdown(struct um_call *call, int how);
+/* Let the close() of a joined connection be a reset. */
+void um_stream_arm_reset(struct um_call *call);
+/* SO_LINGER or SO_OOBINLINE was set: what that means for close(). */
+void um_stream_lingers(struct um_call *call);
 /* Is the connection over, both ways, as far as its surrogate tells? */
 bool um_stream_over(struct um_call *call);
 /* ---- dgram.c: UDP, ping and raw ICMP sockets ---- */

@@ -25,17 +25,15 @@ _ROADS: dict[str, tuple[tuple[str, ...], str]] = {
         "locally the peer's close() forbids to send at once; by relay the reset that "
         "answers what was sent comes later",
     ),
-    "far_resets": (_LOCAL, "SO_LINGER with no time does not reset local connections"),
-    "far_resets_after_data": (_LOCAL, "as far_resets"),
-    "near_resets": (_LOCAL, "as far_resets"),
-    "waiting_receiver_and_an_end": (_LOCAL, "as far_resets"),
     "waiting_sender_and_a_reset": (
         _LOCAL + _RELAY,
         "a sender that waits gets EPIPE of a reset, where TCP says ECONNRESET",
     ),
     "nobody_hears": (_LOCAL, "SHUT_RD of a unix socket forbids its peer to send"),
-    "linger_and_go_on": (_LOCAL, "as far_resets"),
-    "near_disconnects": (("local",), "the peer sees an orderly end, not a reset"),
+    "linger_and_go_on": (
+        _LOCAL,
+        "SO_LINGER with no time resets a local connection if close() comes next",
+    ),
     "near_is_killed": (_LOCAL, "as mask_after_far_closed"),
 }
 # Those of streams_states.
@@ -71,15 +69,10 @@ KNOWN: dict[tuple[str, str], str] = {
         "as after close(): unix sockets know no half of SHUT_RDWR"
     ),
     ("streams", "disconnect"): (
-        "connect(AF_UNSPEC) gives the socket a fresh surrogate, which cannot show ERR; "
-        "the peer sees an orderly end instead of a reset"
+        "connect(AF_UNSPEC) gives the socket a fresh surrogate, which cannot show ERR"
     ),
     ("streams", "shutdown_of_a_listener"): (
         "a listening unix socket that was shut down shows IN, where TCP shows OUT"
-    ),
-    ("streams", "connect_to_a_group"): (
-        "a TCP connect to a multicast or broadcast address finds no host instead of no "
-        "route, and such an address cannot be bound"
     ),
     ("streams", "connect_to_itself"): "a socket cannot be joined with itself: refused",
     ("ports", "restart_with_reuseaddr"): (
@@ -95,17 +88,10 @@ KNOWN: dict[tuple[str, str], str] = {
     ("datagrams", "connected_sizes"): (
         "send() is not stopped: a datagram over 65507 bytes is dropped, not refused"
     ),
-    ("blocking", "time_limit_and_signal"): (
-        "a stopped call with SO_RCVTIMEO is restarted after a signal with SA_RESTART, "
-        "where Linux gives EINTR"
-    ),
     ("option_table", "tcp_refused"): (
         "SO_ZEROCOPY and TCP_INQ tell of what a surrogate does not: ENOPROTOOPT"
     ),
     ("option_table", "udp_refused"): ("SO_ZEROCOPY and UDP_ENCAP: ENOPROTOOPT"),
-    ("options", "linger_reset"): (
-        "SO_LINGER with no time resets relayed connections, not local ones"
-    ),
 }
 KNOWN |= {
     (probe, f"{case}-{road}"): reason
