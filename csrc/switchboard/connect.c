@@ -140,6 +140,7 @@ static int replace_surrogate(struct um_call *call)
     old->options = NULL;
     um_options_to_surrogate(sock, fd);
     sock->v6only = old->v6only;
+    sock->card = old->card;
     sock->reuseaddr = old->reuseaddr;
     sock->reuseport = old->reuseport;
     hand_name_over(old, sock);
@@ -526,7 +527,7 @@ um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
     if (um_addr_is_multicast(name->addr) ||
         um_stack_broadcasts(sock->stack, name->addr))
         return -ENETUNREACH;
-    int road = um_stack_route(sock->stack, IPPROTO_TCP, name, &to, source);
+    int road = um_sock_route(sock, name, &to, source);
     if (road < 0)
         return road;
     if (road == UM_ROAD_UNREACHABLE)

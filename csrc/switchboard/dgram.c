@@ -583,7 +583,7 @@ um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
         forget_address(sock);
     int rc = um_dgram_check_dest(sock, &peer);
     if (rc == 0)
-        rc = um_stack_route(sock->stack, sock->protocol, &peer, &host, source);
+        rc = um_sock_route(sock, &peer, &host, source);
     if (rc > UM_ROAD_LOCAL && um_addr_is_loopback(sock->local.addr))
         rc = -EINVAL;
     if (rc >= 0)

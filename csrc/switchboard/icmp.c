@@ -291,8 +291,7 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
         rc = parse(sock, &echo);
     if (rc < 0)
         return rc;
-    int road = um_stack_route(sock->stack, sock->protocol, &known.view,
-                              &known.host, known.source);
+    int road = um_sock_route(sock, &known.view, &known.host, known.source);
     if (road < 0)
         return road;
     rc = um_dgram_may_send(sock, how);

@@ -15,7 +15,7 @@
 
 /* ---- cards ---- */
 
-enum { CARD_LO = 1, CARD_NAT0 = 2 };
+enum { CARD_LO = UM_CARD_LO, CARD_NAT0 = 2 };
 
 static const char *card_name(int card)
 {
@@ -30,15 +30,6 @@ static bool card_exists(const struct um_stack *stack, int card)
     return card == CARD_LO;
 }
 
-/* The card that has the address, 0 if none has. */
-static int card_of_address(const struct um_stack *stack, const uint8_t addr[16])
-{
-    for (int i = 0; i < stack->address_count; i++)
-        if (um_addr_equal(stack->addresses[i].addr, addr))
-            return stack->addresses[i].card;
-    return um_addr_is_loopback(addr) ? CARD_LO : 0;
-}
-
 /* Where packets go that name no card: nat0, or lo in a view without it. */
 static int default_card(const struct um_stack *stack)
 {
@@ -47,15 +38,13 @@ static int default_card(const struct um_stack *stack)
 
 static int bind_to_card(struct um_call *call, int card)
 {
-    int before = um_option_int(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, 0);
-
     /* Only CAP_NET_RAW may change it (sock_bindtoindex_locked()). */
-    if (before != 0)
+    if (call->sock->card != 0)
         return -EPERM;
     if (card < 0)
         return -EINVAL;
-    return option_keep(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, &card,
-                       sizeof(card), card);
+    call->sock->card = card;
+    return 0;
 }
 
 int option_set_bindtodevice(struct um_call *call, const struct row *row,
@@ -76,8 +65,7 @@ int option_set_bindtodevice(struct um_call *call, const struct row *row,
 
 int option_get_bindtodevice(struct um_call *call, uint8_t *ret, size_t asked)
 {
-    int card = um_option_int(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, 0);
-    const char *name = card_name(card);
+    const char *name = card_name(call->sock->card);
 
     if (name == NULL)
         return 0;
@@ -102,8 +90,7 @@ int option_set_bindtoifindex(struct um_call *call, const struct row *row,
 int option_get_bindtoifindex(struct um_call *call, uint8_t *ret, size_t asked)
 {
     (void)asked;
-    return option_give_int(
-        ret, um_option_int(call->sock, SOL_SOCKET, SO_BINDTOIFINDEX, 0));
+    return option_give_int(ret, call->sock->card);
 }
 
 /* ---- multicast ---- */
@@ -180,7 +167,7 @@ static int read_member(struct um_call *call, const struct row *row,
     if (ret->card == 0 && card_addr != NULL) {
         from_v4(card_addr, addr);
         if (!um_addr_is_any(addr)) {
-            ret->card = card_of_address(stack, addr);
+            ret->card = um_stack_card(stack, addr);
             if (ret->card == 0)
                 ret->card = -1;
         }
@@ -303,7 +290,7 @@ int option_set_multicast_if4(struct um_call *call, const struct row *row,
     if (card != 0 && !card_exists(call->sock->stack, card))
         return -EADDRNOTAVAIL;
     if (card == 0 && !um_addr_is_any(addr) &&
-        card_of_address(call->sock->stack, addr) == 0)
+        um_stack_card(call->sock->stack, addr) == 0)
         return -EADDRNOTAVAIL;
     return option_keep(call->sock, row->level, row->name, at,
                        sizeof(struct in_addr), card);

@@ -336,6 +336,7 @@ void um_options_inherit(const struct um_sock *listener, struct um_sock *sock)
     sock->reuseaddr = listener->reuseaddr;
     sock->reuseport = listener->reuseport;
     sock->v6only = listener->v6only;
+    sock->card = listener->card;
     for (; option != NULL; option = option->next) {
         const struct row *row = option_row_of(option->level, option->name);
 

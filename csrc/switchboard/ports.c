@@ -243,6 +243,11 @@ static int fitness(const struct um_bind *held, int protocol,
         return -1;
     if (!held->any && !um_addr_equal(held->addr, to->addr))
         return -1;
+    /* What is sent to an address of a card arrives there. */
+    if (sock->card != 0 && sock->card != um_stack_card(held->stack, to->addr))
+        return -1;
+    if (sock->card != 0)
+        score += 4;
     if (!held->any)
         score += 2;
     if (sock->type == SOCK_STREAM)

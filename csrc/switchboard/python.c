@@ -277,7 +277,7 @@ static void describe(const struct um_sock *sock, struct um_socket_info *ret)
         .local_port = sock->local.port,
         .remote_port = sock->peer.port,
         .inode = sock->inode,
-        .card = (uint32_t)um_option_int(sock, SOL_SOCKET, SO_BINDTOIFINDEX, 0),
+        .card = (uint32_t)sock->card,
         .waiting = sock->waiting,
         .backlog = sock->listen ? (uint32_t)sock->listen->backlog : 0,
         .v6only = sock->v6only,

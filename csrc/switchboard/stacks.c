@@ -89,6 +89,30 @@ int um_stack_route(const struct um_stack *stack, int protocol,
     return UM_ROAD_RELAY;
 }
 
+int um_stack_card(const struct um_stack *stack, const uint8_t addr[16])
+{
+    for (int i = 0; i < stack->address_count; i++)
+        if (um_addr_equal(stack->addresses[i].addr, addr))
+            return stack->addresses[i].card;
+    return um_addr_is_loopback(addr) ? UM_CARD_LO : 0;
+}
+
+/* What is bound to a card reaches the stack's addresses on it, and what routes
+ * lead to by it. Through lo all of the stack's addresses can be reached. */
+int um_sock_route(const struct um_sock *sock, const struct um_name *dest,
+                  struct um_name *host, uint8_t source[16])
+{
+    int road = um_stack_route(sock->stack, sock->protocol, dest, host, source);
+    if (road < 0 || sock->card == 0)
+        return road;
+    int card = UM_CARD_LO;
+    if (road != UM_ROAD_LOCAL)
+        card = find_route(sock->stack, dest->addr)->card;
+    else if (sock->card != UM_CARD_LO)
+        card = um_stack_card(sock->stack, host->addr);
+    return card == sock->card ? road : -ENETUNREACH;
+}
+
 void um_stack_unmap(const struct um_stack *stack, int protocol,
                     const struct um_name *host, struct um_name *ret)
 {

@@ -635,8 +635,7 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
         rc = um_dgram_check_dest(sock, dest);
     if (rc < 0)
         return rc;
-    int road = um_stack_route(sock->stack, sock->protocol, dest, &known.host,
-                              known.source);
+    int road = um_sock_route(sock, dest, &known.host, known.source);
     if (road < 0)
         return road;
     rc = check_length(sb, sock, dest, road, len);

@@ -199,6 +199,7 @@ struct um_sock {
     enum um_state state;
     bool unread_result; /* stream: connect() is done but the program has not
                            been told: its next connect() returns 0 */
+    int card;           /* that it is bound to (SO_BINDTODEVICE), or 0 */
     bool v6only;
     bool reuseaddr, reuseport;
     bool addr_bound; /* the program chose the address, not we */
@@ -368,6 +369,7 @@ struct um_card_address {
     uint8_t addr[16];
     int prefix, card;
 };
+#define UM_CARD_LO       1
 #define UM_MAX_ADDRESSES 64
 #define UM_MAX_ROUTES    64
 #define UM_MAX_MAPS      64
@@ -391,6 +393,11 @@ bool um_stack_owns(const struct um_stack *stack, const uint8_t addr[16]);
 int um_stack_route(const struct um_stack *stack, int protocol,
                    const struct um_name *dest, struct um_name *host,
                    uint8_t source[16]);
+/* The same for what a socket sends, which may be bound to a card. */
+int um_sock_route(const struct um_sock *sock, const struct um_name *dest,
+                  struct um_name *host, uint8_t source[16]);
+/* The card that has an address of the stack's own; lo for 127/8; else 0. */
+int um_stack_card(const struct um_stack *stack, const uint8_t addr[16]);
 /* The name under which the view knows the peer `host` of protocol (the maps
  * the other way round; host's loopback without a map stays as it is). */
 void um_stack_unmap(const struct um_stack *stack, int protocol,

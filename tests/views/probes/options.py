@@ -189,6 +189,24 @@ def case_bind_to_device() -> None:
         show(outcome(sock.connect, listener().getsockname()))
 
 
+def case_bound_to_lo() -> None:
+    for family, address in ADDRESSES:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            one, two = socket.socket(family, kind), socket.socket(family, kind)
+            one.settimeout(5)
+            one.setsockopt(_SOL, 25, b"lo")
+            one.bind((address, 0))
+            if kind == socket.SOCK_STREAM:
+                one.listen()
+            two.setsockopt(_SOL, 25, b"lo")
+            show(outcome(two.connect, one.getsockname()), outcome(two.send, b"x"))
+            if kind == socket.SOCK_STREAM:
+                accepted, _ = one.accept()
+                show(_get(accepted.fileno(), _SOL, 25), accepted.recv(1))
+            else:
+                show(one.recv(9))
+
+
 def case_path_mtu() -> None:
     for family, _ in ADDRESSES:
         level, name = (_IP, 14) if family == socket.AF_INET else (_IP6, 24)
