@@ -28,10 +28,11 @@ enum um_stack_kind {
 
 /* Where a route leads. */
 enum um_road {
-    UM_ROAD_LOCAL,      /* both ends in this stack */
-    UM_ROAD_RELAY,      /* by a socket of the host */
-    UM_ROAD_REFUSED,    /* there is a host, its ports are closed */
-    UM_ROAD_UNREACHABLE /* EHOSTUNREACH */
+    UM_ROAD_LOCAL,       /* both ends in this stack */
+    UM_ROAD_RELAY,       /* by a socket of the host */
+    UM_ROAD_REFUSED,     /* there is a host, its ports are closed */
+    UM_ROAD_UNREACHABLE, /* EHOSTUNREACH */
+    UM_ROAD_LOST /* never a route's: sent by a card that leads nowhere */
 };
 
 enum um_log_level { UM_LOG_DEBUG, UM_LOG_INFO, UM_LOG_WARNING, UM_LOG_ERROR };

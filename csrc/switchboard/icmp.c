@@ -309,7 +309,8 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
                              &arrival, echo.data);
         return (ssize_t)len;
     }
-    if (!is_request(&echo) || um_addr_is_multicast(known.view.addr))
+    if (road == UM_ROAD_LOST || !is_request(&echo) ||
+        um_addr_is_multicast(known.view.addr))
         return (ssize_t)len;
     bool mapped = !um_addr_equal(known.view.addr, known.host.addr);
     if (road == UM_ROAD_RELAY && !mapped) {

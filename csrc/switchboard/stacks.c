@@ -98,19 +98,23 @@ int um_stack_card(const struct um_stack *stack, const uint8_t addr[16])
 }
 
 /* What is bound to a card reaches the stack's addresses on it, and what routes
- * lead to by it. Through lo all of the stack's addresses can be reached. */
+ * lead to by it. Through lo all of the stack's addresses can be reached. Linux
+ * sends anything else, too, for somebody on the wire might be waiting for it; a
+ * connection would be given up after minutes, so it fails at once. */
 int um_sock_route(const struct um_sock *sock, const struct um_name *dest,
                   struct um_name *host, uint8_t source[16])
 {
     int road = um_stack_route(sock->stack, sock->protocol, dest, host, source);
-    if (road < 0 || sock->card == 0)
+    if (road < 0 || sock->card == 0 || um_addr_is_multicast(dest->addr))
         return road;
     int card = UM_CARD_LO;
     if (road != UM_ROAD_LOCAL)
         card = find_route(sock->stack, dest->addr)->card;
     else if (sock->card != UM_CARD_LO)
         card = um_stack_card(sock->stack, host->addr);
-    return card == sock->card ? road : -ENETUNREACH;
+    if (card == sock->card)
+        return road;
+    return sock->type == SOCK_STREAM ? -ENETUNREACH : UM_ROAD_LOST;
 }
 
 void um_stack_unmap(const struct um_stack *stack, int protocol,

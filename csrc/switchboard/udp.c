@@ -670,6 +670,8 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     case UM_ROAD_UNREACHABLE:
         fail_later(sb, sock, false, dest, &arrival, data);
         break;
+    case UM_ROAD_LOST:
+        break;
     }
     return (ssize_t)len;
 }

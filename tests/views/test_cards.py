@@ -21,20 +21,20 @@ EXPECTED = """\
 - - card ok ok
 - lo lo ok ok
 - lo card ok ok
-- lo beyond ENETUNREACH ENETUNREACH
-- card lo ENETUNREACH ENETUNREACH
+- lo beyond ENETUNREACH nothing
+- card lo ENETUNREACH nothing
 - card card ok ok
 lo - lo ok ok
 lo - card ECONNREFUSED nothing
 lo lo lo ok ok
 lo lo card ECONNREFUSED nothing
-lo card lo ENETUNREACH ENETUNREACH
+lo card lo ENETUNREACH nothing
 lo card card ECONNREFUSED nothing
 card - lo ECONNREFUSED nothing
 card - card ok ok
 card lo lo ECONNREFUSED nothing
 card lo card ok ok
-card card lo ENETUNREACH ENETUNREACH
+card card lo ENETUNREACH nothing
 card card card ok ok
 """
 

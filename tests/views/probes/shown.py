@@ -9,7 +9,19 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from kit import ADDRESSES, V4, V6, listener, name_of, outcome, pair, show, udp, wait_for
+from kit import (
+    ADDRESSES,
+    V4,
+    V6,
+    listener,
+    name_of,
+    outcome,
+    pair,
+    settled,
+    show,
+    udp,
+    wait_for,
+)
 
 _DIAG, _BY_FAMILY, _DONE = 4, 20, 3
 _UDPLITE = 136
@@ -105,6 +117,7 @@ def case_stream_states() -> None:
     _, client, accepted = pair()
     client.shutdown(socket.SHUT_WR)
     accepted.recv(1)
+    settled(lambda: " 05 " in _line("tcp", client), True)  # first FIN_WAIT1
     for sock in (client, accepted):
         show(_line("tcp", sock), _diag(sock))
     _, client, accepted = pair()
