@@ -180,12 +180,13 @@ static um_verdict failure(struct um_call *call)
     return -error;
 }
 
-static um_verdict connect_result(struct um_call *call)
+/* The result of a connect that is under way; late: what says that its time
+ * (SO_SNDTIMEO) is over before it is there. */
+static um_verdict result_or(struct um_call *call, um_handler *handler, int late)
 {
     struct um_sock *sock = call->sock;
-    if (sock->state == UM_CONNECTING) /* its time (SO_SNDTIMEO) is over */
-        return um_call_expired(call) ? -EINPROGRESS
-                                     : um_park(call, connect_result, sock);
+    if (sock->state == UM_CONNECTING)
+        return um_call_expired(call) ? late : um_park(call, handler, sock);
     if (call->nr != __NR_connect) /* a send that connected first */
         return um_handler_of(call->nr)(call);
     if (sock->state == UM_CONNECTED) {
@@ -197,12 +198,20 @@ static um_verdict connect_result(struct um_call *call)
     return failure(call);
 }
 
-static um_verdict wait_for_result(struct um_call *call)
+static um_verdict connect_result(struct um_call *call)
+{
+    return result_or(call, connect_result, -EINPROGRESS);
+}
+
+static um_verdict connect_again(struct um_call *call)
+{
+    return result_or(call, connect_again, -EALREADY);
+}
+
+static um_verdict wait_for_result(struct um_call *call, um_handler *handler)
 {
     um_call_deadline(call, call->sock, SO_SNDTIMEO);
-    if (um_call_expired(call))
-        return -EINPROGRESS;
-    return um_park(call, connect_result, call->sock);
+    return handler(call);
 }
 
 static void free_dial(struct um_dial *dial)
@@ -330,7 +339,8 @@ static um_verdict dial_start(struct um_call *call, int host,
     dial->sock = sock;
     sock->dial = dial;
     sock->state = UM_CONNECTING;
-    return um_call_nonblocking(call, 0) ? -EINPROGRESS : wait_for_result(call);
+    return um_call_nonblocking(call, 0) ? -EINPROGRESS
+                                        : wait_for_result(call, connect_result);
 }
 
 /* ---- dials that wait for room in a backlog ---- */
@@ -500,7 +510,7 @@ static um_verdict connect_state(struct um_call *call)
     case UM_CONNECTING:
         if (um_call_nonblocking(call, 0))
             return -EALREADY;
-        return wait_for_result(call);
+        return wait_for_result(call, connect_again);
     case UM_FAILED:
         if (first)
             return failure(call);
