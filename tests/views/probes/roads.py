@@ -331,6 +331,7 @@ def case_connect_and_poll_of_copies(road: Road) -> None:
         show(road.far.exact(14))
     near.close()
     road.far.send_all(b"kept")
+    wait_for(copy)
     show(exact(copy, 4))
 
 
