@@ -21,9 +21,10 @@
 
 /* What a stack does with the sockets of its view. */
 enum um_stack_kind {
-    UM_STACK_NET,   /* addresses, ports and routes of its own */
-    UM_STACK_NULL,  /* every socket() fails: EAFNOSUPPORT */
-    UM_STACK_NATIVE /* the host's network: calls go through unchanged */
+    UM_STACK_NET,    /* addresses, ports and routes of its own */
+    UM_STACK_NULL,   /* every socket() fails: EAFNOSUPPORT */
+    UM_STACK_NATIVE, /* the host's network: calls go through unchanged */
+    UM_STACK_APART   /* as NET, for callers in other network namespaces */
 };
 
 /* Where a route leads. */

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 
 from umview.abi import rtnetlink as rt
 from umview.errors import os_error
-from umview.view import Address, Card, Interface, Network, Stack
+from umview.view import Address, Card, Interface, Network, Stack, StackKind
 
 _AF_BRIDGE = 7
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, _AF_BRIDGE)
@@ -34,6 +34,7 @@ _STATS64 = bytes(25 * 8)
 _STATS = bytes(25 * 4)
 _QUEUE = 1000
 _RULES = ((0, _TABLE_LOCAL), (32766, _TABLE_MAIN), (32767, _TABLE_DEFAULT))
+_LO = (1).to_bytes(4, "little")
 _GET = 2  # of a type's two low bits, see rt.FIRST_ROUTE_TYPE
 
 
@@ -57,18 +58,33 @@ def answer(stack: Stack, port: int, data: bytes) -> list[bytes]:
 def _replies(stack: Stack, request: rt.Message) -> Iterator[rt.Message]:
     try:
         if request.type & 3 != _GET:
-            raise os_error(errno.EPERM)
-        if request.flags & rt.Flag.DUMP:
+            _change(stack, request)
+        elif request.flags & rt.Flag.DUMP:
             yield from _dump(stack, request)
             return
-        if request.type not in _SINGLES:
+        elif request.type not in _SINGLES:
             raise os_error(errno.EOPNOTSUPP)
-        yield _SINGLES[rt.Type(request.type)](stack, request)
+        else:
+            yield _SINGLES[rt.Type(request.type)](stack, request)
     except OSError as exc:
         yield rt.error(request, exc.errno or errno.EIO)
     else:
         if request.flags & rt.Flag.ACK:
             yield rt.error(request, 0)
+
+
+def _change(stack: Stack, request: rt.Message) -> None:
+    """Refuse a change, unless it is of what who makes a namespace finds done.
+
+    Tools that lock a program up give ``lo`` its address and set it up.
+
+    Raises:
+        OSError: EPERM.
+    """
+    wanted = request.type in (rt.Type.RTM_NEWLINK, rt.Type.RTM_NEWADDR)
+    is_lo = request.body[4:8] == _LO  # of ifinfomsg and of ifaddrmsg
+    if not (stack.kind is StackKind.APART and wanted and is_lo):
+        raise os_error(errno.EPERM)
 
 
 def _dump(stack: Stack, request: rt.Message) -> Iterator[rt.Message]:

@@ -35,7 +35,7 @@ from umview.errors import FAILED, UmviewError
 from umview.job import Job
 from umview.link import Kind
 from umview.runtime import Runtime
-from umview.view import Filter, Service
+from umview.view import Filter, Service, Stack, StackKind, lo
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,16 @@ def _log_to(line: link.Supervisor, level: int) -> None:
     root.addHandler(logging.StreamHandler(link.LogStream(line)))
 
 
+def _apart(switchboard: Switchboard) -> Stack:
+    """Add the stack of programs that have made themselves a network namespace."""
+    kind = StackKind.APART
+    card = lo(4, 6)
+    number = switchboard.add_stack(kind, ipv4=True, ipv6=True)
+    for address in card.addresses:
+        switchboard.add_address(number, card.number, address)
+    return Stack(number, kind, (card,))
+
+
 class _Supervisor:
     def __init__(self, line: link.Supervisor, runtime: Runtime, job: Job) -> None:
         """Configure the view.
@@ -95,7 +105,9 @@ class _Supervisor:
         self._runtime = runtime
         self._switchboard = _switchboard(runtime)
         self._job = job
-        self._stacks = tuple(mount.add(self._switchboard) for mount in job.mounts)
+        self._stacks = [mount.add(self._switchboard) for mount in job.mounts]
+        if self._stacks[0].kind is StackKind.NET:
+            self._stacks.append(_apart(self._switchboard))
         self._filter = job.mounts[0].furnish(self._switchboard)
         log.info("tracer: seccomp")
         self._poll = select.poll()

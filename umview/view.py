@@ -34,6 +34,7 @@ class StackKind(IntEnum):
     NET = 0
     NULL = 1
     NATIVE = 2
+    APART = 3
 
 
 class Road(IntEnum):
@@ -76,6 +77,15 @@ class Card(NamedTuple):
     def is_loopback(self) -> bool:
         """Whether this is ``lo``."""
         return self.number == 1
+
+
+LOOPBACK = (IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128"))
+
+
+def lo(*versions: int) -> Card:
+    """Return the loopback card of a stack with these versions of IP."""
+    own = tuple(one for one in LOOPBACK if one.version in versions)
+    return Card(1, "lo", bytes(6), 65536, own)
 
 
 class TcpState(IntEnum):
@@ -160,7 +170,7 @@ class Stack(NamedTuple):
     Attributes:
         number: Its number on the switchboard.
         kind: What it does with sockets.
-        cards: Its cards; none where the kind is not NET.
+        cards: Its cards; none where the kind is NULL or NATIVE.
         services: What serves it from the supervisor.
     """
 

@@ -61,6 +61,9 @@ static const struct row {
     ROW(uname, "in a view with a name", "C"),
     ROW(sethostname, "in a view with a name", "C"),
     ROW(setdomainname, "in a view with a name", "C"),
+    ROW(clone, "CLONE_NEWNET", "the kernel; C takes note"),
+    ROW(unshare, "CLONE_NEWNET", "the kernel; C takes note"),
+    ROW(setns, NULL, "the kernel; C takes note"),
     ROW(prctl, "PR_SET_DUMPABLE, PR_GET_DUMPABLE",
         "C: to 0 is said to be done, and not done; else the kernel"),
     {__NR_io_uring_setup, NULL, {"io_uring_setup", "", "the filter: ENOSYS"}},
@@ -131,12 +134,13 @@ static int choose_protocol(int domain, int type, int protocol)
 
 /* Install the program's descriptor and make the socket's entry. end: our end
  * of a pair, or -1. Takes both. */
-static um_verdict install(struct um_call *call, int fd, int end, int domain,
-                          int type, int protocol, int flags)
+static um_verdict install(struct um_call *call, struct um_stack *stack, int fd,
+                          int end, int domain, int type, int protocol,
+                          int flags)
 {
     struct um_switchboard *sb = call->sb;
     struct um_sock *sock =
-        um_sock_create(sb, um_stack_of(call), fd, domain, type, protocol);
+        um_sock_create(sb, stack, fd, domain, type, protocol);
     int rc = sock ? 0 : -ENOMEM;
     if (sock && end >= 0) {
         rc = domain == AF_NETLINK ? um_netlink_open(sb, sock, end)
@@ -152,7 +156,8 @@ static um_verdict install(struct um_call *call, int fd, int end, int domain,
     return rc;
 }
 
-static um_verdict socket_netlink(struct um_call *call, int type, int flags)
+static um_verdict socket_netlink(struct um_call *call, struct um_stack *stack,
+                                 int type, int flags)
 {
     int protocol = (int)call->args[2];
     if (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG)
@@ -163,7 +168,7 @@ static um_verdict socket_netlink(struct um_call *call, int type, int flags)
     int fd = um_dgram_pair(flags, &end);
     if (fd < 0)
         return fd;
-    return install(call, fd, end, AF_NETLINK, type, protocol, flags);
+    return install(call, stack, fd, end, AF_NETLINK, type, protocol, flags);
 }
 
 um_verdict um_handle_socket(struct um_call *call)
@@ -180,7 +185,7 @@ um_verdict um_handle_socket(struct um_call *call)
     if (domain == AF_PACKET || (domain == AF_INET && type == SOCK_PACKET))
         return -EPERM;
     if (domain == AF_NETLINK)
-        return socket_netlink(call, type, flags);
+        return socket_netlink(call, stack, type, flags);
     if ((domain == AF_INET && !stack->ipv4) ||
         (domain == AF_INET6 && !stack->ipv6))
         return -EAFNOSUPPORT;
@@ -192,7 +197,7 @@ um_verdict um_handle_socket(struct um_call *call)
                                  : um_dgram_pair(flags, &end);
     if (fd < 0)
         return fd;
-    return install(call, fd, end, domain, type, protocol, flags);
+    return install(call, stack, fd, end, domain, type, protocol, flags);
 }
 
 /* ---- bind and connect ---- */
@@ -215,7 +220,7 @@ static um_verdict foreign(struct um_call *call)
 {
     int domain = um_domain_of(call->fd);
     if (domain < 0 || domain == AF_UNIX || domain == 38 /* AF_ALG */ ||
-        um_stack_of(call)->kind == UM_STACK_NATIVE)
+        um_view_kind(call) == UM_STACK_NATIVE)
         return UM_CONTINUE;
     return -EPERM;
 }
@@ -279,8 +284,7 @@ um_verdict um_handle_connect(struct um_call *call)
         return rc;
     if (rc == 0) {
         um_verdict verdict = foreign(call);
-        return verdict == UM_CONTINUE &&
-                       um_stack_of(call)->kind != UM_STACK_NATIVE
+        return verdict == UM_CONTINUE && um_view_kind(call) != UM_STACK_NATIVE
                    ? connect_unix(call)
                    : verdict;
     }
@@ -372,7 +376,8 @@ static um_verdict ask_about_cards(struct um_call *call)
         .kind = UM_EVENT_IOCTL,
         .request = request,
         .arg = call->args[2],
-        .stack = (uint32_t)um_stack_of(call)->number,
+        .stack = (uint32_t)(call->sock ? call->sock->stack : um_stack_of(call))
+                     ->number,
         .cookie = call->sock ? call->sock->cookie : 0,
         .len = request == SIOCGIFCONF ? IFCONF : IFREQ,
     };
@@ -411,7 +416,7 @@ um_verdict um_handle_ioctl(struct um_call *call)
     if (rc < 0)
         return rc;
     bool queue = request == FIONREAD || request == TIOCOUTQ;
-    if (rc == 0 && (queue || um_stack_of(call)->kind == UM_STACK_NATIVE ||
+    if (rc == 0 && (queue || um_view_kind(call) == UM_STACK_NATIVE ||
                     um_domain_of(call->fd) < 0))
         return UM_CONTINUE;
     if (request == FIONREAD) {
@@ -427,7 +432,7 @@ um_verdict um_handle_ioctl(struct um_call *call)
     /* 0x8901 to 0x8907: owner, urgent mark, time stamps: the surrogate's. */
     if (request >= FIOSETOWN && request <= SIOCGSTAMPNS_OLD)
         return UM_CONTINUE;
-    if (um_stack_of(call)->kind == UM_STACK_NULL)
+    if (um_view_kind(call) == UM_STACK_NULL)
         return -ENODEV;
     return ask_about_cards(call);
 }

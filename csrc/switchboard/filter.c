@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -112,6 +113,12 @@ static int add_argument_rules(scmp_filter_ctx ctx)
     for (size_t i = 0; i < 2 && rc == 0; i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
                               INT_IS(1, queue_sizes[i]));
+    /* Who leaves our network namespace (clone3's flags cannot be seen). */
+    static const int leaving[] = {SCMP_SYS(clone), SCMP_SYS(unshare)};
+    for (size_t i = 0; i < 2 && rc == 0; i++)
+        rc = seccomp_rule_add(
+            ctx, SCMP_ACT_NOTIFY, leaving[i], 1,
+            SCMP_CMP(0, SCMP_CMP_MASKED_EQ, CLONE_NEWNET, CLONE_NEWNET));
     /* A program that hides its memory could not be answered. */
     static const int dumpable[] = {PR_SET_DUMPABLE, PR_GET_DUMPABLE};
     for (size_t i = 0; i < 2 && rc == 0; i++)

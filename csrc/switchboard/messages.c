@@ -67,7 +67,7 @@ static um_verdict send_foreign(struct um_call *call, int flags, bool named)
     socklen_t len = sizeof type;
     if (domain < 0 || domain == AF_UNIX || domain == AF_ALG)
         return UM_CONTINUE;
-    if (um_stack_of(call)->kind == UM_STACK_NATIVE)
+    if (um_view_kind(call) == UM_STACK_NATIVE)
         return UM_CONTINUE;
     if (getsockopt(call->fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0)
         return -EPERM;

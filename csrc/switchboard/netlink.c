@@ -97,7 +97,9 @@ um_verdict um_netlink_bind(struct um_call *call, const void *sockaddr,
     if (netlink->portid && name.nl_pid != netlink->portid)
         return -EINVAL;
     if (!netlink->portid && name.nl_pid) {
-        if (is_taken(call->sb, call->sock, name.nl_pid))
+        /* Process numbers of many namespaces meet in the stack apart. */
+        if (call->sock->stack->kind != UM_STACK_APART &&
+            is_taken(call->sb, call->sock, name.nl_pid))
             return -EADDRINUSE;
         netlink->portid = name.nl_pid;
     }

@@ -138,9 +138,14 @@ void um_stack_unmap(const struct um_stack *stack, int protocol,
         ret->port = best->port;
 }
 
+int um_view_kind(struct um_call *call)
+{
+    return call->sb->stacks[0]->kind;
+}
+
 struct um_stack *um_stack_of(struct um_call *call)
 {
-    return call->sb->stacks[0];
+    return um_is_apart(call) ? call->sb->apart : call->sb->stacks[0];
 }
 
 /* ---- configuration, from Python, before the start ---- */
@@ -170,6 +175,10 @@ int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
     stack->ipv6 = ipv6 != 0;
     stack->number = sb->stack_count;
     sb->stacks[sb->stack_count] = stack;
+    if (kind == UM_STACK_APART) {
+        um_netns_init(sb);
+        sb->apart = stack;
+    }
     return sb->stack_count++;
 }
 

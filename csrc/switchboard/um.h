@@ -402,7 +402,17 @@ int um_stack_card(const struct um_stack *stack, const uint8_t addr[16]);
  * the other way round; host's loopback without a map stays as it is). */
 void um_stack_unmap(const struct um_stack *stack, int protocol,
                     const struct um_name *host, struct um_name *ret);
+/* What the view's default stack does with sockets. */
+int um_view_kind(struct um_call *call);
+/* The stack that a new socket of the caller's belongs to. */
 struct um_stack *um_stack_of(struct um_call *call);
+
+/* ---- netns.c ---- */
+
+/* Note which network namespace is ours. */
+void um_netns_init(struct um_switchboard *sb);
+/* Is the caller in another network namespace? One that cannot be told, too. */
+bool um_is_apart(struct um_call *call);
 
 /* ---- ports.c ---- */
 
@@ -513,6 +523,8 @@ int um_netlink_deliver(struct um_switchboard *sb, struct um_sock *sock,
 um_handler um_handle_socket, um_handle_bind, um_handle_connect,
     um_handle_getsockname, um_handle_getpeername, um_handle_shutdown,
     um_handle_ioctl;
+/* netns.c */
+um_handler um_handle_clone, um_handle_unshare, um_handle_setns;
 /* dumpable.c */
 um_handler um_handle_prctl;
 /* stream.c */
@@ -544,6 +556,7 @@ int um_always_stopped(size_t i);
 #define UM_TID_BUCKETS  1024
 #define UM_PIDFD_SLOTS  1024
 #define UM_MAX_STACKS   64
+#define UM_NETNS_NAME   32
 #define UM_SCRATCH      (1 << 17)
 
 struct um_pidfd_slot {
@@ -558,6 +571,9 @@ struct um_switchboard {
     struct um_watch kick_watch;
     struct um_stack *stacks[UM_MAX_STACKS];
     int stack_count;
+    struct um_stack *apart; /* the stack of that kind, or NULL */
+    char netns[UM_NETNS_NAME];
+    bool some_left; /* our namespace: the caller's is to be looked at */
 
     struct um_sock *socks[UM_SOCK_BUCKETS];
     uint32_t sock_count, socks_made, socks_collected_at, generation;

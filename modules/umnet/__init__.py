@@ -10,12 +10,23 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Interface, IPv6Interface, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from umview.errors import UmviewError
 from umview.names import Proxy
-from umview.view import FOLDERS, Address, Card, Filter, Network, Road, Stack, StackKind
+from umview.view import (
+    FOLDERS,
+    LOOPBACK,
+    Address,
+    Card,
+    Filter,
+    Network,
+    Road,
+    Stack,
+    StackKind,
+    lo,
+)
 
 from . import files
 from .plan import PROXIES, Forward, Plan
@@ -28,10 +39,8 @@ log = logging.getLogger(__name__)
 
 _LO = 1
 _NAT = 2
-_LO_MTU = 65536
 _NAT_MTU = 65500
 _NAT_MAC = bytes.fromhex("525400123456")
-_LOOPBACK = (IPv4Interface("127.0.0.1/8"), IPv6Interface("::1/128"))
 # No network of the host's is to hear what a view says to all or to its neighbours.
 _NEIGHBOURS = ("224.0.0.0/4", "255.255.255.255/32", "ff00::/8", "fe80::/10")
 _SWITCH = "/etc/nsswitch.conf"
@@ -68,7 +77,7 @@ class Mount:
         for to, road, index, source in _routes(plan):
             switchboard.add_route(stack, to, road, index, source)
         for gateway in plan.gateways if plan.host else ():
-            loopback = _LOOPBACK[gateway.version == 6].ip
+            loopback = LOOPBACK[gateway.version == 6].ip
             switchboard.add_map(stack, gateway, loopback)
         proxy = Proxy()
         for server in PROXIES:
@@ -101,9 +110,8 @@ class Mount:
 
 
 def _cards(plan: Plan) -> tuple[Card, ...]:
-    lo = tuple(one for one in _LOOPBACK if plan.has(one.version))
     return (
-        Card(_LO, "lo", bytes(6), _LO_MTU, lo),
+        lo(*(version for version in (4, 6) if plan.has(version))),
         Card(_NAT, "nat0", _NAT_MAC, _NAT_MTU, plan.addresses, plan.gateways),
     )
 
@@ -112,7 +120,7 @@ def _routes(plan: Plan) -> list[tuple[Network, Road, int, Address | None]]:
     """Return the route table: destination, road, card, and the source to take."""
     routes: list[tuple[Network, Road, int, Address | None]] = [
         (own.network, Road.LOCAL, _LO, own.ip)
-        for own in _LOOPBACK
+        for own in LOOPBACK
         if plan.has(own.version)
     ]
     for own in plan.addresses:
@@ -164,7 +172,7 @@ def _forward(
 def _gateways(plan: Plan) -> tuple[Address, Address]:
     """Return what peers on the host's loopback are shown as, in either family."""
     by_version = {gateway.version: gateway for gateway in plan.gateways}
-    return by_version.get(4, _LOOPBACK[0].ip), by_version.get(6, _LOOPBACK[1].ip)
+    return by_version.get(4, LOOPBACK[0].ip), by_version.get(6, LOOPBACK[1].ip)
 
 
 def _texts(plan: Plan) -> list[tuple[str, str]]:

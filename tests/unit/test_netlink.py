@@ -15,7 +15,7 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
 
 from umview import netlink
 from umview.abi import rtnetlink as rt
-from umview.view import Card, Stack, StackKind
+from umview.view import Card, Stack, StackKind, lo
 
 from .views import EMPTY, STACK
 
@@ -238,6 +238,17 @@ def test_change_is_eperm(kind: int) -> None:
     assert message.sequence == SEQUENCE
     header = struct.unpack_from("=IHHII", message.body, 4)
     assert header[1] == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "index", "expected"),
+    [(16, 1, 0), (20, 1, 0), (16, 2, errno.EPERM), (17, 1, errno.EPERM)],
+)
+def test_lo_is_set_up_in_a_namespace(kind: int, index: int, expected: int) -> None:
+    body = struct.pack("=4xI", index) + bytes(8)
+    stack = Stack(1, StackKind.APART, (lo(4, 6),))
+    (message,) = messages(ask(kind, body, rt.Flag.REQUEST | rt.Flag.ACK, stack))
+    assert error_of(message) == expected
 
 
 def test_ack_is_sent_where_it_is_asked_for() -> None:
