@@ -88,6 +88,24 @@ KNOWN: dict[tuple[str, str], str] = {
     ("datagrams", "connected_sizes"): (
         "send() is not stopped: a datagram over 65507 bytes is dropped, not refused"
     ),
+    ("differences", "dup_of_a_refused_socket"): (
+        "a connect that was refused uses its surrogate up, and dup()s do not follow"
+    ),
+    ("differences", "fast_open_by_sendmmsg"): "sendmmsg() cannot connect",
+    ("differences", "much_data_with_an_address"): (
+        "a stopped send takes 128 KiB at once"
+    ),
+    ("differences", "more_of_a_datagram_by_send"): "send() is not stopped",
+    ("differences", "many_datagrams_for_one_call"): (
+        "the datagrams of one call lie in a buffer of 64 KiB and some"
+    ),
+    ("differences", "files_by_stat"): "stat(2) is not stopped",
+    ("differences", "signal_during_a_call_that_does_not_wait"): (
+        "a stopped call waits for its answer, and a signal may come meanwhile"
+    ),
+    ("differences", "listener_of_a_seccomp_filter"): (
+        "the kernel lets a process have one seccomp listener, and the view has it"
+    ),
     ("option_table", "tcp_refused"): (
         "SO_ZEROCOPY and TCP_INQ tell of what a surrogate does not: ENOPROTOOPT"
     ),
