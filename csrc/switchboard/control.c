@@ -19,7 +19,6 @@
 
 enum {
     CONTROL_MAX = 131072, /* net.core.optmem_max */
-    LOOPBACK_CARD = 1,
     /* linux/in6.h, asm/socket.h; younger than the C library's headers */
     OPTION_DONTFRAG6 = 62,
     OPTION_TIMESTAMP_NEW = 63,
@@ -32,7 +31,7 @@ enum {
 static int choose_card(const struct um_sock *sock, int card)
 {
     const struct um_stack *stack = sock->stack;
-    if (card == 0 || card == LOOPBACK_CARD)
+    if (card == 0 || card == UM_CARD_LO)
         return 0;
     for (int i = 0; i < stack->address_count; i++)
         if (stack->addresses[i].card == card)
@@ -269,13 +268,14 @@ static void put_timestamping(struct control *control,
             put(control, SOL_SOCKET, names[i], stamps, sizeof stamps);
 }
 
-/* The card that has an address. */
-static int card_of(const struct um_stack *stack, const uint8_t addr[16])
+/* The card that it came by: the one that has the address, if it is one's. */
+static int card_of(const struct um_stack *stack,
+                   const struct um_arrival *arrival)
 {
-    for (int i = 0; i < stack->address_count; i++)
-        if (um_addr_equal(stack->addresses[i].addr, addr))
-            return stack->addresses[i].card;
-    return LOOPBACK_CARD;
+    if (arrival->card)
+        return arrival->card;
+    int card = um_stack_card(stack, arrival->to);
+    return card ? card : UM_CARD_LO;
 }
 
 static void put_ip(struct control *control, const struct um_sock *sock,
@@ -283,10 +283,13 @@ static void put_ip(struct control *control, const struct um_sock *sock,
                    const struct um_report *report)
 {
     if (um_option_int(sock, IPPROTO_IP, IP_PKTINFO, 0)) {
-        struct in_pktinfo info = {.ipi_ifindex =
-                                      card_of(sock->stack, arrival->to)};
+        struct in_pktinfo info = {.ipi_ifindex = card_of(sock->stack, arrival)};
+        uint8_t own[16];
+        memcpy(own, arrival->to, 16);
+        if (arrival->card)
+            um_stack_card_address(sock->stack, arrival->card, true, own);
         if (!report)
-            memcpy(&info.ipi_spec_dst, arrival->to + 12, 4);
+            memcpy(&info.ipi_spec_dst, own + 12, 4);
         memcpy(&info.ipi_addr, arrival->to + 12, 4);
         put(control, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
     }
@@ -318,7 +321,7 @@ static void put_ipv6(struct control *control, const struct um_sock *sock,
                      const struct um_arrival *arrival)
 {
     struct in6_pktinfo info = {.ipi6_ifindex =
-                                   (unsigned)card_of(sock->stack, arrival->to)};
+                                   (unsigned)card_of(sock->stack, arrival)};
     memcpy(&info.ipi6_addr, arrival->to, 16);
     if (um_option_int(sock, IPPROTO_IPV6, IPV6_RECVPKTINFO, 0))
         put(control, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);

@@ -590,6 +590,9 @@ um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
         rc = um_dgram_autobind(sock);
     if (rc < 0)
         return rc;
+    if (um_addr_is_multicast(peer.addr) && um_addr_is_v4(peer.addr))
+        um_stack_card_address(
+            sock->stack, um_options_multicast_card(sock, true), true, source);
     if (!sock->addr_bound)
         memcpy(sock->local.addr, source, 16);
     sock->peer = peer;

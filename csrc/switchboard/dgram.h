@@ -25,6 +25,7 @@ struct um_arrival {
     uint32_t charge; /* what the kernel accounts for it at our end */
     bool is_token;   /* no datagram: wakes a program for an error */
     uint8_t ttl, tos;
+    int card;         /* that it came by; 0: the one with the address `to` */
     uint16_t segment; /* it is several datagrams of this length; 0: one */
     uint32_t drops;   /* datagrams that did not fit before this one */
     struct timespec when;

@@ -3,9 +3,9 @@
  * option_groups.c - the options that name a card or a multicast group
  *
  * The host's cards are not the view's, so no model is asked here. A membership
- * is kept as an option like any other, one entry for each; udp.c asks for them
- * by um_options_joined(). Sources are kept apart (a group can be joined once
- * for each), but they do not filter: a member gets what any source sends.
+ * is kept as an option like any other, one entry for each group and card, with
+ * the sources that it includes or excludes as ip_mc_source() keeps them; udp.c
+ * and ports.c ask for them by um_options_joined() and um_options_hears().
  */
 #include <errno.h>
 #include <net/if.h>
@@ -95,12 +95,27 @@ int option_get_bindtoifindex(struct um_call *call, uint8_t *ret, size_t asked)
 
 /* ---- multicast ---- */
 
+enum { SOURCES_MAX = 10 }; /* net.ipv4.igmp_max_msf */
+
 /* A membership, kept under MCAST_JOIN_GROUP whatever it was asked with. */
 struct member {
     uint8_t group[16];
-    uint8_t source[16]; /* all zero: every source */
+    int card;
+    bool include; /* only what the sources send; else all but that */
+    int count;
+    uint8_t sources[SOURCES_MAX][16];
+};
+
+/* What the many options of joining and leaving say. */
+struct asked {
+    uint8_t group[16], source[16];
     int card;
 };
+
+static bool is_any_of(int name, int a, int b, int c, int d)
+{
+    return name == a || name == b || name == c || name == d;
+}
 
 static void from_v4(const void *in_addr, uint8_t ret[16])
 {
@@ -110,8 +125,8 @@ static void from_v4(const void *in_addr, uint8_t ret[16])
 
 /* Read what the many forms of joining and leaving hold. Return: 0 or a
  * negative errno; *card -1: the address in it belongs to no card. */
-static int read_member(struct um_call *call, const struct row *row,
-                       const uint8_t *value, size_t len, struct member *ret)
+static int read_asked(struct um_call *call, const struct row *row,
+                      const uint8_t *value, size_t len, struct asked *ret)
 {
     const struct um_stack *stack = call->sock->stack;
     const uint8_t *card_addr = NULL;
@@ -125,12 +140,10 @@ static int read_member(struct um_call *call, const struct row *row,
             return -EINVAL;
         memcpy(ret->group, value, 16);
         memcpy(&ret->card, value + 16, sizeof(ret->card));
-    } else if (row->name == MCAST_JOIN_GROUP ||
-               row->name == MCAST_LEAVE_GROUP ||
-               row->name == MCAST_JOIN_SOURCE_GROUP ||
-               row->name == MCAST_LEAVE_SOURCE_GROUP) {
-        bool sourced = row->name == MCAST_JOIN_SOURCE_GROUP ||
-                       row->name == MCAST_LEAVE_SOURCE_GROUP;
+    } else if (row->name >= MCAST_JOIN_GROUP &&
+               row->name <= MCAST_LEAVE_SOURCE_GROUP) {
+        bool sourced =
+            row->name != MCAST_JOIN_GROUP && row->name != MCAST_LEAVE_GROUP;
         struct group_source_req req;
 
         if (len < (sourced ? sizeof(req) : sizeof(struct group_req)))
@@ -145,8 +158,9 @@ static int read_member(struct um_call *call, const struct row *row,
             return -EADDRNOTAVAIL;
         if (sourced)
             memcpy(ret->source, name.addr, 16);
-    } else if (row->name == IP_ADD_SOURCE_MEMBERSHIP ||
-               row->name == IP_DROP_SOURCE_MEMBERSHIP) {
+    } else if (is_any_of(row->name, IP_ADD_SOURCE_MEMBERSHIP,
+                         IP_DROP_SOURCE_MEMBERSHIP, IP_BLOCK_SOURCE,
+                         IP_UNBLOCK_SOURCE)) {
         if (len != sizeof(struct ip_mreq_source))
             return -EINVAL;
         from_v4(value, ret->group);
@@ -177,7 +191,8 @@ static int read_member(struct um_call *call, const struct row *row,
 
 /* The entry of a group. any_card: whatever card it was joined on. */
 static struct um_option *find_member(const struct um_sock *sock,
-                                     const struct member *wanted, bool any_card)
+                                     const uint8_t group[16], int card,
+                                     bool any_card)
 {
     struct um_option *option = sock->options;
 
@@ -187,9 +202,8 @@ static struct um_option *find_member(const struct um_sock *sock,
         if (option->level != IPPROTO_IP || option->name != MCAST_JOIN_GROUP)
             continue;
         memcpy(&member, option->value, sizeof(member));
-        if (um_addr_equal(member.group, wanted->group) &&
-            um_addr_equal(member.source, wanted->source) &&
-            (any_card || member.card == wanted->card))
+        if (um_addr_equal(member.group, group) &&
+            (any_card || member.card == card))
             break;
     }
     return option;
@@ -197,25 +211,76 @@ static struct um_option *find_member(const struct um_sock *sock,
 
 bool um_options_joined(const struct um_sock *sock, const uint8_t group[16])
 {
-    const struct um_option *option = sock->options;
+    return find_member(sock, group, 0, true) != NULL;
+}
 
-    for (; option != NULL; option = option->next)
-        if (option->level == IPPROTO_IP && option->name == MCAST_JOIN_GROUP &&
-            memcmp(option->value, group, 16) == 0)
-            return true;
-    return false;
+static int find_source(const struct member *member, const uint8_t source[16])
+{
+    int at = 0;
+
+    while (at < member->count && !um_addr_equal(member->sources[at], source))
+        at++;
+    return at;
+}
+
+bool um_options_hears(const struct um_sock *sock, const uint8_t group[16],
+                      const uint8_t source[16], int card, bool fallback)
+{
+    const struct um_option *option = find_member(sock, group, card, false);
+    struct member member;
+
+    if (option == NULL)
+        return fallback;
+    memcpy(&member, option->value, sizeof(member));
+    return (find_source(&member, source) < member.count) == member.include;
+}
+
+int um_options_multicast_card(const struct um_sock *sock, bool v4)
+{
+    const struct um_option *option =
+        option_find(sock, v4 ? IPPROTO_IP : IPPROTO_IPV6,
+                    v4 ? IP_MULTICAST_IF : IPV6_MULTICAST_IF);
+    int card = sock->card;
+    uint8_t addr[16];
+
+    if (card == 0 && option != NULL)
+        card = option->effect;
+    if (card == 0 && option != NULL && v4) {
+        from_v4(option->value, addr);
+        card = um_stack_card(sock->stack, addr);
+    }
+    if (card == 0)
+        card = um_stack_card(sock->stack, sock->local.addr);
+    return card != 0 ? card : default_card(sock->stack);
 }
 
 static int check_group(struct um_call *call, const struct row *row,
-                       const struct member *member)
+                       const struct asked *asked)
 {
-    bool v4 = um_addr_is_v4(member->group);
+    bool v4 = um_addr_is_v4(asked->group);
 
     if (call->sock->type == SOCK_STREAM)
         return -EPROTO;
-    if (um_addr_is_multicast(member->group) && v4 == (row->level == IPPROTO_IP))
-        return 0;
-    return row->name == IP_DROP_MEMBERSHIP ? -EADDRNOTAVAIL : -EINVAL;
+    if (row->level == IPPROTO_IPV6 && call->sock->domain != AF_INET6)
+        return -ENOPROTOOPT;
+    if (!um_addr_is_multicast(asked->group) || v4 != (row->level == IPPROTO_IP))
+        return -EINVAL;
+    return 0;
+}
+
+/* Read, check, and fill in the card. Return: 0 or a negative errno. */
+static int ask(struct um_call *call, const struct row *row,
+               const uint8_t *value, size_t len, struct asked *ret)
+{
+    int rc = read_asked(call, row, value, len, ret);
+
+    if (rc == 0)
+        rc = check_group(call, row, ret);
+    if (rc < 0)
+        return rc;
+    if (ret->card == 0)
+        ret->card = default_card(call->sock->stack);
+    return card_exists(call->sock->stack, ret->card) ? 0 : -ENODEV;
 }
 
 /* An abandoned call runs again, and must not find itself there. */
@@ -224,49 +289,128 @@ static void undo_join(struct um_call *call)
     option_forget(call->sock, call->undo_arg);
 }
 
-int option_set_join(struct um_call *call, const struct row *row,
-                    const uint8_t *value, size_t len)
+/* Return: NULL without memory. */
+static struct um_option *join(struct um_call *call, const struct asked *asked,
+                              bool include)
 {
-    struct member member;
-    int rc = read_member(call, row, value, len, &member);
+    struct member member = {.card = asked->card, .include = include};
 
-    if (rc == 0)
-        rc = check_group(call, row, &member);
-    if (rc < 0)
-        return rc;
-    if (member.card == 0)
-        member.card = default_card(call->sock->stack);
-    if (!card_exists(call->sock->stack, member.card))
-        return -ENODEV;
-    if (find_member(call->sock, &member, false) != NULL)
-        return um_addr_is_any(member.source) ? -EADDRINUSE : -EADDRNOTAVAIL;
+    memcpy(member.group, asked->group, sizeof(member.group));
     call->undo_arg = option_add(call->sock, IPPROTO_IP, MCAST_JOIN_GROUP,
                                 &member, sizeof(member));
     call->undo = undo_join;
-    return call->undo_arg != NULL ? 0 : -ENOMEM;
+    return call->undo_arg;
+}
+
+int option_set_join(struct um_call *call, const struct row *row,
+                    const uint8_t *value, size_t len)
+{
+    struct asked asked;
+    int rc = ask(call, row, value, len, &asked);
+
+    if (rc < 0)
+        return rc;
+    if (find_member(call->sock, asked.group, asked.card, false) != NULL)
+        return -EADDRINUSE;
+    return join(call, &asked, false) != NULL ? 0 : -ENOMEM;
 }
 
 int option_set_leave(struct um_call *call, const struct row *row,
                      const uint8_t *value, size_t len)
 {
-    struct member member;
+    struct asked asked;
     struct um_option *option;
-    int rc = read_member(call, row, value, len, &member);
+    int rc = read_asked(call, row, value, len, &asked);
 
     if (rc == 0)
-        rc = check_group(call, row, &member);
+        rc = check_group(call, row, &asked);
+    /* ip_mc_leave_group() looks for what it is told, whatever it is. */
+    if (rc == -EINVAL && um_addr_is_v4(asked.group) &&
+        !um_addr_is_multicast(asked.group))
+        rc = -EADDRNOTAVAIL;
     if (rc < 0)
         return rc;
     /* "No card" is any for IPv6, and the default one for IPv4. */
-    if (member.card == 0 && row->level == IPPROTO_IP)
-        member.card = default_card(call->sock->stack);
-    if (member.card != 0 && !card_exists(call->sock->stack, member.card))
-        return -ENODEV;
-    option = find_member(call->sock, &member, member.card == 0);
+    if (asked.card <= 0 && row->level == IPPROTO_IP)
+        asked.card = default_card(call->sock->stack);
+    option = find_member(call->sock, asked.group, asked.card, asked.card == 0);
     if (option == NULL)
         return -EADDRNOTAVAIL;
     option_forget(call->sock, option);
     return 0;
+}
+
+/* The source that was added last goes, and the entry if it was made for it. */
+static void undo_source(struct um_call *call)
+{
+    struct um_option *option = call->undo_arg;
+    struct member member;
+
+    memcpy(&member, option->value, sizeof(member));
+    member.count--;
+    memcpy(option->value, &member, sizeof(member));
+    if (call->undo_count)
+        option_forget(call->sock, option);
+}
+
+static int add_source(struct um_call *call, struct um_option *option,
+                      struct member *member, const uint8_t source[16])
+{
+    if (find_source(member, source) < member->count)
+        return -EADDRNOTAVAIL;
+    if (member->count == SOURCES_MAX)
+        return -ENOBUFS;
+    memcpy(member->sources[member->count++], source, 16);
+    memcpy(option->value, member, sizeof(*member));
+    call->undo_count = call->undo == undo_join;
+    call->undo_arg = option;
+    call->undo = undo_source;
+    return 0;
+}
+
+/* Who includes no source is no member any more. */
+static int drop_source(struct um_call *call, struct um_option *option,
+                       struct member *member, const uint8_t source[16])
+{
+    int at = find_source(member, source);
+
+    if (at == member->count)
+        return -EADDRNOTAVAIL;
+    memcpy(member->sources[at], member->sources[--member->count], 16);
+    memcpy(option->value, member, sizeof(*member));
+    if (member->include && member->count == 0)
+        option_forget(call->sock, option);
+    return 0;
+}
+
+int option_set_source(struct um_call *call, const struct row *row,
+                      const uint8_t *value, size_t len)
+{
+    bool include = is_any_of(row->name, IP_ADD_SOURCE_MEMBERSHIP,
+                             IP_DROP_SOURCE_MEMBERSHIP, MCAST_JOIN_SOURCE_GROUP,
+                             MCAST_LEAVE_SOURCE_GROUP);
+    bool add = is_any_of(row->name, IP_ADD_SOURCE_MEMBERSHIP, IP_BLOCK_SOURCE,
+                         MCAST_JOIN_SOURCE_GROUP, MCAST_BLOCK_SOURCE);
+    struct um_option *option;
+    struct member member;
+    struct asked asked;
+    int rc = ask(call, row, value, len, &asked);
+
+    if (rc < 0)
+        return rc;
+    option = find_member(call->sock, asked.group, asked.card, false);
+    if (option == NULL && !(include && add))
+        return -EINVAL;
+    if (option == NULL && (option = join(call, &asked, true)) == NULL)
+        return -ENOMEM;
+    memcpy(&member, option->value, sizeof(member));
+    if (member.include != include && member.count > 0)
+        return -EINVAL;
+    /* An empty list may change its sense. */
+    member.include = include;
+    memcpy(option->value, &member, sizeof(member));
+    return (add ? add_source : drop_source)(call, option, &member,
+                                            asked.source);
 }
 
 /* in_addr, ip_mreq or ip_mreqn; reads back as an address. */

@@ -79,7 +79,8 @@ setter option_set_stored;
 /* ---- cards and groups (option_groups.c) ---- */
 
 setter option_set_bindtodevice, option_set_bindtoifindex, option_set_join,
-    option_set_leave, option_set_multicast_if4, option_set_card;
+    option_set_leave, option_set_source, option_set_multicast_if4,
+    option_set_card;
 getter option_get_bindtodevice, option_get_bindtoifindex;
 
 #endif

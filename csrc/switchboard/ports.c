@@ -342,9 +342,17 @@ static bool wants_all_groups(const struct um_sock *sock)
     return um_option_int(sock, IPPROTO_IP, IP_MULTICAST_ALL, 1) != 0;
 }
 
+/* Is it connected to somebody else than `from`? */
+static bool has_another_peer(const struct um_sock *sock,
+                             const struct um_name *from)
+{
+    return sock->state == UM_CONNECTED && !um_name_equal(&sock->peer, from);
+}
+
 void um_port_each(struct um_stack *stack, int protocol,
-                  const struct um_name *to,
-                  void (*fn)(struct um_sock *sock, void *arg), void *arg)
+                  const struct um_name *to, const struct um_name *from,
+                  int card, void (*fn)(struct um_sock *sock, void *arg),
+                  void *arg)
 {
     struct um_bind *held = *chain_of(stack->ports, to->port), *next;
     bool multicast = um_addr_is_multicast(to->addr);
@@ -357,8 +365,13 @@ void um_port_each(struct um_stack *stack, int protocol,
             continue;
         if (!held->any && !um_addr_equal(held->addr, to->addr))
             continue;
-        if (multicast && !um_options_joined(held->sock, to->addr) &&
-            !(joined && wants_all_groups(held->sock)))
+        if (has_another_peer(held->sock, from))
+            continue;
+        if (multicast && held->sock->card != 0 && held->sock->card != card)
+            continue;
+        if (multicast &&
+            !um_options_hears(held->sock, to->addr, from->addr, card,
+                              joined && wants_all_groups(held->sock)))
             continue;
         fn(held->sock, arg);
     }

@@ -138,6 +138,19 @@ void um_stack_unmap(const struct um_stack *stack, int protocol,
         ret->port = best->port;
 }
 
+bool um_stack_card_address(const struct um_stack *stack, int card, bool v4,
+                           uint8_t ret[16])
+{
+    for (int i = 0; i < stack->address_count; i++) {
+        const struct um_card_address *a = &stack->addresses[i];
+        if (a->card != card || um_addr_is_v4(a->addr) != v4)
+            continue;
+        memcpy(ret, a->addr, 16);
+        return true;
+    }
+    return false;
+}
+
 int um_view_kind(struct um_call *call)
 {
     return call->sb->stacks[0]->kind;

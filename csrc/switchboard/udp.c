@@ -380,18 +380,20 @@ static void spread_to(struct um_sock *sock, void *arg)
         um_dgram_deliver(spread->sb, sock, &arrival, spread->data);
 }
 
+/* What leaves by lo comes back in any case. */
 static void send_to_all(struct um_switchboard *sb, struct um_sock *sock,
                         const struct um_name *dest,
                         const struct um_arrival *arrival, const void *data)
 {
     struct spread spread = {sb, arrival, data};
-    if (um_addr_is_multicast(dest->addr) &&
+    if (um_addr_is_multicast(dest->addr) && arrival->card != UM_CARD_LO &&
         !um_option_int(
             sock, um_addr_is_v4(dest->addr) ? IPPROTO_IP : IPPROTO_IPV6,
             um_addr_is_v4(dest->addr) ? IP_MULTICAST_LOOP : IPV6_MULTICAST_LOOP,
             1))
         return;
-    um_port_each(sock->stack, sock->protocol, dest, spread_to, &spread);
+    um_port_each(sock->stack, sock->protocol, dest, &arrival->from,
+                 arrival->card, spread_to, &spread);
 }
 
 /* ---- forwards ---- */
@@ -647,6 +649,13 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
         return rc;
     if (send_by_forward(sb, sock, dest, data, len))
         return (ssize_t)len;
+    if (um_addr_is_multicast(dest->addr)) {
+        bool v4 = um_addr_is_v4(dest->addr);
+        arrival.card = um_options_multicast_card(sock, v4);
+        if (v4)
+            um_stack_card_address(sock->stack, arrival.card, true,
+                                  known.source);
+    }
     set_source(sock, how, known.source, &arrival.from);
     memcpy(known.source, arrival.from.addr, 16);
     memcpy(arrival.to, dest->addr, 16);

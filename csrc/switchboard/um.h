@@ -402,6 +402,9 @@ int um_stack_card(const struct um_stack *stack, const uint8_t addr[16]);
  * the other way round; host's loopback without a map stays as it is). */
 void um_stack_unmap(const struct um_stack *stack, int protocol,
                     const struct um_name *host, struct um_name *ret);
+/* The first address of the card, if it has one of the family. */
+bool um_stack_card_address(const struct um_stack *stack, int card, bool v4,
+                           uint8_t ret[16]);
 /* What the view's default stack does with sockets. */
 int um_view_kind(struct um_call *call);
 /* The stack that a new socket of the caller's belongs to. */
@@ -443,10 +446,11 @@ struct um_sock *um_port_find(struct um_stack *stack, int protocol,
                              const struct um_name *to,
                              const struct um_name *from);
 /* Call fn for every datagram socket that a multicast or broadcast to `to`
- * reaches. */
+ * by the card, from `from`, reaches. */
 void um_port_each(struct um_stack *stack, int protocol,
-                  const struct um_name *to,
-                  void (*fn)(struct um_sock *sock, void *arg), void *arg);
+                  const struct um_name *to, const struct um_name *from,
+                  int card, void (*fn)(struct um_sock *sock, void *arg),
+                  void *arg);
 
 /* ---- options.c ---- */
 
@@ -460,6 +464,12 @@ bool um_option_linger(const struct um_sock *sock, struct linger *ret);
 void um_options_destroy(struct um_sock *sock);
 /* Is sock a member of the multicast group? */
 bool um_options_joined(const struct um_sock *sock, const uint8_t group[16]);
+/* Does it want what source sends to the group by the card? fallback: what a
+ * socket says that is no member there. */
+bool um_options_hears(const struct um_sock *sock, const uint8_t group[16],
+                      const uint8_t source[16], int card, bool fallback);
+/* The card by which sock's multicasts leave. */
+int um_options_multicast_card(const struct um_sock *sock, bool v4);
 void um_options_inherit(const struct um_sock *listener, struct um_sock *sock);
 /* Apply what was set before a host socket existed to the host socket. */
 void um_options_to_host(const struct um_sock *sock, int host_fd);

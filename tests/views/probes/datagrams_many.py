@@ -116,7 +116,7 @@ def case_recvmmsg_time_limit() -> None:
     one.connect(two.getsockname())
     two.setblocking(True)
     one.send(b"z")
-    threading.Timer(0.3, one.send, (b"late",)).start()
+    threading.Timer(0.6, one.send, (b"late",)).start()
     _limited(two, 3, (0, 50_000_000), 0, 0.25)
 
 
@@ -124,7 +124,7 @@ def case_recvmmsg_time_limit_before_the_first() -> None:
     one, two = _udp(), _udp()
     one.connect(two.getsockname())
     two.setblocking(True)
-    threading.Timer(0.3, one.send, (b"late",)).start()
+    threading.Timer(0.6, one.send, (b"late",)).start()
     _limited(two, 3, (0, 50_000_000), 0, 0.25)
 
 
