@@ -185,6 +185,15 @@ static int get_sndbuf(struct um_call *call, uint8_t *ret, size_t asked)
                                SOL_SOCKET, SO_SNDBUF, ret, asked);
 }
 
+/* What has been peeked at moves it, and the surrogate alone knows of that. */
+static int get_peek_off(struct um_call *call, uint8_t *ret, size_t asked)
+{
+    if (option_find(call->sock, SOL_SOCKET, SO_PEEK_OFF) != NULL)
+        return option_get_from(call->fd, SOL_SOCKET, SO_PEEK_OFF, ret, asked);
+    return option_get_by_model(call, option_row_of(SOL_SOCKET, SO_PEEK_OFF),
+                               SOL_SOCKET, SO_PEEK_OFF, ret, asked);
+}
+
 static int get_maxseg(struct um_call *call, uint8_t *ret, size_t asked)
 {
     struct um_sock *sock = call->sock;
@@ -595,7 +604,7 @@ static const struct row rows[] = {
     OPTION(SOL_SOCKET, SO_MARK, KERNEL),
     OPTION(SOL_SOCKET, SO_RXQ_OVFL, KERNEL),
     OPTION(SOL_SOCKET, SO_WIFI_STATUS, KERNEL),
-    OPTION(SOL_SOCKET, SO_PEEK_OFF, KERNEL | SURROGATE),
+    OPTION(SOL_SOCKET, SO_PEEK_OFF, KERNEL | SURROGATE, .get = get_peek_off),
     OPTION(SOL_SOCKET, SO_NOFCS, KERNEL),
     OPTION(SOL_SOCKET, SO_SELECT_ERR_QUEUE, KERNEL),
     OPTION(SOL_SOCKET, SO_BUSY_POLL, KERNEL),

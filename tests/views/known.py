@@ -106,6 +106,13 @@ KNOWN: dict[tuple[str, str], str] = {
     ("differences", "listener_of_a_seccomp_filter"): (
         "the kernel lets a process have one seccomp listener, and the view has it"
     ),
+    ("options", "receive_low_water"): (
+        "poll() of a unix socket does not look at SO_RCVLOWAT; recv() does"
+    ),
+    ("options", "deferred_accept"): (
+        "TCP_DEFER_ACCEPT is kept, but a connection is offered at once"
+    ),
+    ("options", "cork"): "TCP_CORK does not hold data back on a joined connection",
     ("option_table", "tcp_refused"): (
         "SO_ZEROCOPY and TCP_INQ tell of what a surrogate does not: ENOPROTOOPT"
     ),

@@ -321,3 +321,50 @@ def case_unix_and_pipes_are_left_alone() -> None:
     )
     show(outcome(one.setsockopt, _TCP, 1, 1), outcome(one.setsockopt, _SOL, 16, 1))
     show(_set(0, _SOL, 2, bytes(4), 4) in ("ENOTSOCK", "ok"), sys.byteorder)
+
+
+def case_receive_low_water() -> None:
+    _, client, accepted = pair()
+    show(outcome(accepted.setsockopt, _SOL, socket.SO_RCVLOWAT, 100))
+    client.send(b"x" * 10)
+    settled(lambda: accepted.recv(100, socket.MSG_PEEK | socket.MSG_DONTWAIT), b"")
+    show(polled(accepted))
+    client.send(b"x" * 100)
+    show(mask_after(accepted, "IN|OUT"), len(accepted.recv(200)))
+
+
+def case_peek_offset_moves() -> None:
+    _, client, accepted = pair()
+    show(outcome(accepted.setsockopt, _SOL, 42, 2))
+    client.send(b"0123456789")
+    wait_for(accepted)
+    for _ in range(3):
+        show(accepted.recv(3, socket.MSG_PEEK), accepted.getsockopt(_SOL, 42))
+    show(accepted.recv(4), accepted.getsockopt(_SOL, 42))
+    show(outcome(accepted.recv, 9, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    one, two = udp(), udp()
+    show(outcome(two.setsockopt, _SOL, 42, 0))
+    one.sendto(b"0123456789", two.getsockname())
+    for _ in range(2):
+        show(two.recv(3, socket.MSG_PEEK), two.getsockopt(_SOL, 42))
+    show(two.recv(99))
+
+
+def case_deferred_accept() -> None:
+    server = listener()
+    show(outcome(server.setsockopt, _TCP, socket.TCP_DEFER_ACCEPT, 5))
+    client = socket.create_connection(server.getsockname())
+    show(polled(server), polled(client))
+    client.send(b"x")
+    show(mask_after(server, "IN"), server.accept()[0].recv(9))
+
+
+def case_cork() -> None:
+    _, client, accepted = pair()
+    client.setsockopt(_TCP, socket.TCP_CORK, 1)
+    client.send(b"one")
+    show(polled(accepted))
+    client.send(b"two")
+    client.setsockopt(_TCP, socket.TCP_CORK, 0)
+    wait_for(accepted)
+    show(settled(lambda: accepted.recv(99, socket.MSG_PEEK), b"onetwo"))
