@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.apps.lab import Place, User, Where, free_port, in_places, require
 
 _X_PORT = 6000
@@ -62,3 +64,17 @@ def test_bus_knows_its_clients(place: Place) -> None:
             assert f"'UnixUserID': <uint32 {uid}>" in said
             spam = ("dbus-test-tool", "spam", "--dest=org.test.Echo", "--count=2000")
             place.client.run(*on_bus, *spam, "--flood")
+
+
+def test_bwrap_takes_the_network_away(user: User, where: Where) -> None:
+    require("bwrap", "ip", "curl")
+    if user.run(["unshare", "--user", "true"], "native").returncode:
+        pytest.skip("users may not make namespaces on this machine")
+    bwrap = "bwrap --ro-bind / / --dev /dev --proc /proc --unshare-all"
+    script = f"""
+        {bwrap} ip -brief address show
+        {bwrap} curl -sS http://10.0.2.2/
+    """
+    got = user.run(["bash", "-c", script], where, "host")
+    assert got.returncode == 7, got
+    assert re.findall(r"^\S+", got.stdout, re.MULTILINE) == ["lo"]
