@@ -33,9 +33,11 @@
  */
 #include "pump.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -83,7 +85,7 @@ struct um_conn *um_conn_create(void)
     if (!conn)
         return NULL;
     conn->surrogate.conn = conn->host.conn = conn;
-    conn->surrogate.fd = conn->host.fd = conn->program_fd = -1;
+    conn->surrogate.fd = conn->host.fd = -1;
     conn->up.pipe[0] = conn->down.pipe[0] = -1;
     conn->down.pours = true;
     pthread_mutex_init(&conn->lock, NULL);
@@ -109,27 +111,57 @@ void um_conn_destroy(struct um_conn *conn)
     free(conn);
 }
 
+/* A copy of descriptor number of the process, if it leads to the socket of this
+ * cookie. Return: -1 if not. */
+static int copy_of(int pidfd, int number, uint64_t cookie)
+{
+    uint64_t found;
+    socklen_t len = sizeof found;
+    int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+    if (fd < 0)
+        return -1;
+    if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &found, &len) == 0 &&
+        found == cookie)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* The same, whatever its number is by now (dup(2)). */
+static int search(int pidfd, pid_t tid, uint64_t cookie)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d/fd", tid);
+    DIR *dir = opendir(path);
+    int fd = -1;
+    for (struct dirent *e; dir && fd < 0 && (e = readdir(dir));)
+        if (e->d_name[0] != '.')
+            fd = copy_of(pidfd, atoi(e->d_name), cookie);
+    if (dir)
+        closedir(dir);
+    return fd;
+}
+
 /* Send one byte through the program's own descriptor into our queue, so that
  * closing our end resets instead of ending. */
 static void plant_byte(struct um_conn *conn)
 {
-    int number = __atomic_load_n(&conn->program_fd, __ATOMIC_ACQUIRE);
-    if (number < 0)
+    uint64_t place = __atomic_load_n(&conn->place, __ATOMIC_ACQUIRE);
+    pid_t tid = (pid_t)(place >> 32);
+    if (!place)
         return;
-    int pidfd = (int)syscall(SYS_pidfd_open, conn->tid, O_EXCL);
+    int pidfd = (int)syscall(SYS_pidfd_open, tid, O_EXCL);
     if (pidfd < 0)
-        pidfd = (int)syscall(SYS_pidfd_open, conn->tid, 0);
+        pidfd = (int)syscall(SYS_pidfd_open, tid, 0);
     if (pidfd < 0)
         return;
-    int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+    int fd = copy_of(pidfd, (int)(uint32_t)place, conn->cookie);
+    if (fd < 0)
+        fd = search(pidfd, tid, conn->cookie);
     close(pidfd);
     if (fd < 0)
         return;
-    uint64_t cookie;
-    socklen_t len = sizeof cookie;
-    if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) == 0 &&
-        cookie == conn->cookie)
-        (void)!send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)!send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
     close(fd);
 }
 

@@ -43,9 +43,9 @@ struct um_side {
 struct um_conn {
     struct um_side surrogate, host;
     struct um_flow up, down; /* up: program to host */
-    /* For a reset: where the program's descriptor was seen last. */
-    pid_t tid;
-    int program_fd;
+    /* For a reset: where the program's descriptor was seen last, as
+     * um_conn_seen() writes it. */
+    uint64_t place;
     uint64_t cookie; /* of the program's socket */
     /* The switchboard's, not touched by the pump: */
     struct um_sock *sock;
@@ -56,6 +56,14 @@ struct um_conn {
     pthread_mutex_t lock; /* guards host.fd against being closed while the
                              switchboard sets an option on it */
 };
+
+/* Note that number of thread tid leads to the program's end. */
+static inline void um_conn_seen(struct um_conn *conn, pid_t tid, int number)
+{
+    __atomic_store_n(&conn->place,
+                     (uint64_t)(uint32_t)tid << 32 | (uint32_t)number,
+                     __ATOMIC_RELEASE);
+}
 
 struct um_pump *um_pump_create(void);
 void um_pump_destroy(struct um_pump *pump);

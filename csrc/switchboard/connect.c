@@ -369,8 +369,7 @@ static bool enter(struct um_dial *dial)
         conn->sock = sock;
         conn->holder = &sock->conn;
         conn->cookie = sock->cookie;
-        conn->tid = dial->tid;
-        conn->program_fd = dial->program_fd;
+        um_conn_seen(conn, dial->tid, dial->program_fd);
         sock->conn = conn;
         sock->reports_end = true;
     }

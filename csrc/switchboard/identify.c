@@ -25,6 +25,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../pump/pump.h"
 #include "um.h"
 
 #ifndef PIDFD_THREAD
@@ -176,6 +177,8 @@ int um_identify(struct um_call *call)
         return 0;
     call->sock->tid = call->tid;
     call->sock->number = (int)call->args[0];
+    if (call->sock->conn)
+        um_conn_seen(call->sock->conn, call->tid, call->sock->number);
     return 1;
 }
 

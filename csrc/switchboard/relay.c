@@ -65,8 +65,7 @@ struct um_conn *um_relay_start(struct um_switchboard *sb, int end, int host,
     }
     conn->surrogate.fd = end;
     conn->host.fd = host;
-    conn->tid = tid;
-    conn->program_fd = program_fd;
+    um_conn_seen(conn, tid, program_fd);
     if (sock) {
         conn->sock = sock;
         conn->cookie = sock->cookie;
@@ -143,7 +142,6 @@ static void deliver(struct um_forward *forward, int host,
         if (rc == 0) {
             conn->surrogate.fd = end;
             conn->host.fd = host;
-            conn->program_fd = -1;
             if (um_pump_add(sb->pump, conn) < 0) {
                 shutdown(end, SHUT_RDWR);
                 reset(host);

@@ -399,10 +399,8 @@ static void register_accepted(struct um_call *call, struct um_offer *offer,
             sock->reports_end = true;
             offer->conn->sock = sock;
             offer->conn->holder = &sock->conn;
-            offer->conn->tid = call->tid;
             offer->conn->cookie = sock->cookie;
-            __atomic_store_n(&offer->conn->program_fd, number,
-                             __ATOMIC_RELEASE);
+            um_conn_seen(offer->conn, call->tid, number);
             offer->conn = NULL;
         }
     }

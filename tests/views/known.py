@@ -29,6 +29,10 @@ _ROADS: dict[str, tuple[tuple[str, ...], str]] = {
         _LOCAL + _RELAY,
         "a sender that waits gets EPIPE of a reset, where TCP says ECONNRESET",
     ),
+    "reset_after_a_half_close": (
+        _RELAY,
+        "the pump resets a program by a byte of its own, which it cannot send any more",
+    ),
     "nobody_hears": (_LOCAL, "SHUT_RD of a unix socket forbids its peer to send"),
     "linger_and_go_on": (
         _LOCAL,

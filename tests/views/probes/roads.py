@@ -638,3 +638,41 @@ def case_urgent_mark_and_signal(road: Road) -> None:
         for _ in range(3):
             urgent = outcome(near.recv, 3, socket.MSG_OOB)
             show(at_mark(near), urgent, outcome(near.recv, 20), polled(near))
+
+
+@over(STREAM)
+def case_reset_of_a_copy(road: Road) -> None:
+    near, far = road.pair()
+    copy = near.dup()
+    near.close()
+    copy.sendall(b"never read")
+    far.mask("IN|OUT")
+    far.close()
+    show(mask_after(copy, _RESET), outcome(copy.recv, 1))
+
+
+@over(("relay", "relay-back"))
+def case_reset_of_a_child(road: Road) -> None:
+    near, far = road.pair()
+
+    def work() -> None:
+        near.getpeername()
+        near.sendall(b"never read")
+        show(far.mask("IN|OUT"))
+        far.close()
+        if mask_after(near, _RESET) != _RESET or outcome(near.recv, 1) != "ECONNRESET":
+            os._exit(1)
+
+    with child(work):
+        pass
+
+
+@over(STREAM)
+def case_reset_after_a_half_close(road: Road) -> None:
+    near, far = road.pair()
+    near.sendall(b"never read")
+    near.shutdown(socket.SHUT_WR)
+    far.mask("IN|OUT|RDHUP")
+    far.close()
+    wait_for(near, select.POLLHUP)
+    show(polled(near), outcome(near.recv, 1))
