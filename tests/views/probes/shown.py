@@ -33,8 +33,9 @@ def _inode(sock: socket.socket) -> int:
 
 def _line(name: str, sock: socket.socket) -> str:
     """Return the line of a socket, its own ports and numbers written as words."""
-    with open(f"/proc/net/{name}") as file:
-        lines = [line.split() for line in file][1:]
+    needle = f" {_inode(sock)} "
+    with open(f"/proc/net/{name}") as file:  # it may have thousands in TIME_WAIT
+        lines = [line.split() for line in file if needle in line]
     for words in lines:
         if words[9] == str(_inode(sock)):
             port = f":{sock.getsockname()[1]:04X}"
@@ -62,7 +63,7 @@ def _diag(
     sock: socket.socket,
     family: int | None = None,
     protocol: int | None = None,
-    states: int = 0xFFF,
+    states: int = 0xFBF,  # not TIME_WAIT: there may be thousands
 ) -> list[str]:
     """Return what a dump tells of a socket."""
     protocol = protocol or sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
