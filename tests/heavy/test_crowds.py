@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.apps.lab import PROGRAMS, Place, built_go, require
+from tests.apps.lab import PROGRAMS, Place, built_go, in_places, require
 from tests.apps.test_servers import nginx
 
 CLIENTS = "1000"
@@ -34,20 +34,24 @@ def crowd(place: Place, server: tuple[str, ...], client: tuple[str, ...]) -> Non
         assert got.out == f"served {CLIENTS}\n", got
 
 
+@in_places("native", "inside", "outward")
 def test_node_serves_a_crowd(place: Place) -> None:
     require("node")
     crowd(place, NODE, NODE)
 
 
+@in_places("native", "inside", "inward")
 def test_java_serves_a_crowd(place: Place) -> None:
     require("java")
     crowd(place, JAVA, JAVA)
 
 
+@in_places("native", "inside", "outward")
 def test_go_serves_a_crowd(place: Place, go_web: tuple[str, ...]) -> None:
     crowd(place, go_web, go_web)
 
 
+@in_places("native", "inside", "inward")
 def test_wrk_is_a_crowd_at_nginx(place: Place) -> None:
     require("nginx", "wrk")
     with place.server.serve(*nginx(place, " reuseport"), port=place.listen):

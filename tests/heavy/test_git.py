@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.lab import Place, Site, require
+from tests.apps.lab import Place, Site, in_places, require
 from tests.heavy.test_remote import shell
 
 BLOB = 16 << 20
@@ -64,6 +64,7 @@ def by_ssh(place: Place) -> Iterator[str]:
         yield f"there:{place.server.folder}/big.git"
 
 
+@in_places("native", "inside", "outward")
 @pytest.mark.parametrize("road", [by_daemon, by_http, by_ssh])
 def test_repository_is_cloned_and_pushed(place: Place, road: Road) -> None:
     require("git")

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.lab import Place
+from tests.apps.lab import Place, in_places
 
 RPC = (sys.executable, str(Path(__file__).with_name("programs") / "rpc.py"))
 
 
-@pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
+@in_places("native", "inside", "outward")
 @pytest.mark.parametrize("check", ["unary", "streams", "channels"])
-def test_calls_are_answered(place: Place, family: int, check: str) -> None:
-    address = f"{place.address(family, url=True)}:{place.port}"
+def test_calls_are_answered(place: Place, check: str) -> None:
+    address = f"[{place.host6}]:{place.port}"
     with place.server.serve(*RPC, "serve", str(place.listen), says="ready"):
         assert place.client.run(*RPC, check, address).out == "done\n"
 
 
+@in_places("native", "inside", "inward")
 @pytest.mark.parametrize("check", ["deadline", "cancel"])
 def test_server_learns_that_its_caller_has_gone(place: Place, check: str) -> None:
     address = f"{place.host}:{place.port}"
@@ -28,6 +29,7 @@ def test_server_learns_that_its_caller_has_gone(place: Place, check: str) -> Non
         server.wait_for("caller gone")
 
 
+@in_places("native", "inside", "outward")
 def test_caller_learns_that_its_server_has_stopped(place: Place) -> None:
     address = f"{place.host}:{place.port}"
     with place.server.serve(*RPC, "serve", str(place.listen), says="ready") as server:
@@ -35,6 +37,7 @@ def test_caller_learns_that_its_server_has_stopped(place: Place) -> None:
         assert server.finish().out == "ready\nstopped\n"
 
 
+@in_places("native", "inside", "outward")
 def test_caller_waits_for_its_server(place: Place) -> None:
     waiting = place.client.begin(*RPC, "wait", f"{place.host}:{place.port}")
     waiting.wait_for("waiting")

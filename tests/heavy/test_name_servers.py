@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.lab import Place, Site, free_port, require
+from tests.apps.lab import Place, Site, free_port, in_places, require
 
 RECORDS = 400
 Server = Callable[[Site, int], contextlib.AbstractContextManager[None]]
@@ -72,8 +72,10 @@ def unbound(site: Site, port: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("family", [4, 6], ids=["IPv4", "IPv6"])
-@pytest.mark.parametrize("server", [dnsmasq, unbound])
+@in_places("native", "inside", "inward")
+@pytest.mark.parametrize(
+    ("server", "family"), [(dnsmasq, 4), (dnsmasq, 6), (unbound, 4)]
+)
 def test_dig_asks_a_name_server(place: Place, server: Server, family: int) -> None:
     require("dig")
     with server(place.server, place.listen):

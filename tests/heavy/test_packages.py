@@ -7,7 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.apps.lab import SYSTEM_PYTHON, Place, Site, require
+from tests.apps.lab import SYSTEM_PYTHON, Place, Site, in_places, require
 from tests.apps.test_servers import nginx
 
 PACKAGES = 20
@@ -31,6 +31,7 @@ Version: 1.0
 """
 
 
+@in_places("native", "inside", "outward")
 def test_apt_fetches_packages(place: Place) -> None:
     require("nginx", "apt-get", "apt-ftparchive", "dpkg-deb")
     serve = nginx(place, "")
@@ -63,6 +64,7 @@ def test_apt_fetches_packages(place: Place) -> None:
         assert (fetched / file).read_bytes() == (www / file).read_bytes()
 
 
+@in_places("native", "inside", "outward")
 def test_pip_installs_packages(place: Place) -> None:
     index = place.server.folder / "simple"
     for number in range(PACKAGES):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.lab import PLACES, Finished, Place, User, open_place, place_params
+from tests.apps.lab import Finished, Place, User, open_place, place_params
 
 CONFIGURATION = """
 listen_addresses = '*'
@@ -54,7 +54,7 @@ class Database:
         )
 
 
-@pytest.fixture(scope="module", params=place_params(*PLACES))
+@pytest.fixture(scope="module", params=place_params("native", "inside", "outward"))
 def database(request: pytest.FixtureRequest, module_user: User) -> Iterator[Database]:
     """Make a data directory and serve it, as an ordinary user."""
     with open_place(module_user, request.param) as place:

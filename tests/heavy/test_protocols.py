@@ -69,6 +69,7 @@ def test_ftp_server_connects_back_and_hears_an_abort(place: Place) -> None:
     assert got.out == "426\n226\n200\n"
 
 
+@in_places("native", "inside", "outward")
 def test_h2load_sends_many_requests_over_few_connections(place: Place) -> None:
     require("nghttpd", "h2load", "curl")
     www = place.server.folder / "www"
@@ -91,6 +92,7 @@ def test_h2load_sends_many_requests_over_few_connections(place: Place) -> None:
         assert target.read_bytes() == (www / "big").read_bytes()
 
 
+@in_places("native", "inside", "inward")
 def test_redis_serves_a_crowd(place: Place) -> None:
     require("redis-server", "redis-benchmark")
     with place.server.serve(*redis(place), says="Ready to accept connections"):
@@ -103,7 +105,8 @@ def test_redis_serves_a_crowd(place: Place) -> None:
     assert '"GET"' in got.out
 
 
-@pytest.mark.parametrize("quality", ["0", "1", "2"])
+@in_places("native", "inside", "outward")
+@pytest.mark.parametrize("quality", ["0", "2"])
 def test_mqtt_broker_passes_messages_on(place: Place, quality: str) -> None:
     require("mosquitto", "mosquitto_pub", "mosquitto_sub")
     path = place.server.folder / "mosquitto.conf"
@@ -126,6 +129,7 @@ def test_mqtt_broker_passes_messages_on(place: Place, quality: str) -> None:
             assert ear.finish(40).out == lines
 
 
+@in_places("native", "inside", "inward")
 def test_rsync_daemon_takes_and_gives_files(place: Place) -> None:
     require("rsync")
     there, here = place.server.folder / "files", place.client.folder / "here"
@@ -147,6 +151,7 @@ def test_rsync_daemon_takes_and_gives_files(place: Place) -> None:
         assert (back / file.name).read_bytes() == file.read_bytes()
 
 
+@in_places("native", "inside", "outward")
 def test_gdb_steers_a_program_at_the_other_end(place: Place) -> None:
     require("gdb", "gdbserver")
     with place.server.serve(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.apps.lab import SYSTEM_PYTHON, Place, free_port, require
+from tests.apps.lab import SYSTEM_PYTHON, Place, free_port, in_places, require
 from tests.apps.test_ssh import sshd
 
 SIZE = 5 << 20
@@ -33,6 +33,7 @@ def shell(place: Place) -> Iterator[str]:
         yield " ".join(options)
 
 
+@in_places("native", "inside", "inward")
 def test_command_runs_at_the_other_end(place: Place) -> None:
     with shell(place) as options:
         got = place.client.run(
@@ -45,6 +46,7 @@ def test_command_runs_at_the_other_end(place: Place) -> None:
     assert checksum == "dea9193b768319cbb4ff1a137ac03113  -"
 
 
+@in_places("native", "inside", "outward")
 def test_scp_and_rsync_carry_files(place: Place) -> None:
     require("scp", "rsync")
     here, there = place.client.folder, place.server.folder / "files"
@@ -65,6 +67,7 @@ def test_scp_and_rsync_carry_files(place: Place) -> None:
         assert (here / "back" / path.name).read_bytes() == path.read_bytes()
 
 
+@in_places("native", "inside", "outward")
 def test_ssh_carries_connections_in_all_directions(place: Place) -> None:
     require("curl")
     sites = (place.client, place.server)
@@ -120,6 +123,7 @@ def test_ssh_carries_connections_in_all_directions(place: Place) -> None:
                 assert Path(target).read_bytes() == (folder / name).read_bytes()
 
 
+@in_places("native", "inside", "outward")
 def test_mosh_shows_a_screen_over_datagrams(place: Place) -> None:
     require("mosh-server", "mosh-client", "script")
     with place.server.serve(

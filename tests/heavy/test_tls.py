@@ -67,7 +67,7 @@ CLIENTS = {
 }
 
 
-@in_places("native", "inside", "outward")
+@in_places("native", "outward")
 @pytest.mark.parametrize("name", CLIENTS)
 def test_client_fetches_by_https(place: Place, name: str) -> None:
     command = CLIENTS[name]

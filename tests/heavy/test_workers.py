@@ -134,7 +134,7 @@ SERVERS = {
 }
 
 
-@VIEWS_OF_SERVERS
+@in_places("native", "inside")
 @pytest.mark.parametrize("name", SERVERS)
 def test_workers_share_the_connections(place: Place, name: str) -> None:
     require("ab")
@@ -160,7 +160,7 @@ def test_nginx_reloads_under_load(place: Place, reuse: str) -> None:
         check(load(place))
 
 
-@VIEWS_OF_SERVERS
+@in_places("native", "inside")
 def test_nginx_is_replaced_under_load(place: Place) -> None:
     require("nginx", "ab")
     old = place.server.folder / "nginx.pid"
