@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -231,8 +232,13 @@ class Program:
         out, err = self._read()
         return f"--- stdout\n{out}\n--- stderr\n{err}"
 
-    def wait_for(self, text: str, timeout: float = 15) -> str:
+    def wait_for(self, text: str, timeout: float = 15, times: int = 1) -> str:
         """Wait until the program has written text, and return what it wrote so far.
+
+        Args:
+            text: A part of what it writes.
+            timeout: How long it may take.
+            times: How often it has to come.
 
         Raises:
             AssertionError: It ended without doing so, or the timeout passed.
@@ -241,7 +247,7 @@ class Program:
         while True:
             over = self._site.ask("wait", number=self._number, timeout=0)["status"]
             wrote = "".join(self._read())
-            if text in wrote:
+            if wrote.count(text) >= times:
                 return wrote
             assert over is None, f"{self.argv}: status {over}\n{self.said()}"
             assert time.monotonic() < deadline, (
@@ -477,14 +483,15 @@ def open_place(user: User, name: str) -> Iterator[Place]:
 
 
 def free_port() -> int:
-    """Return a port that is free on the host for TCP and UDP, IPv4 and IPv6."""
+    """Return a port that is free on the host for TCP and UDP, IPv4 and IPv6.
+
+    It is below those that Linux gives to clients: none can take it meanwhile.
+    """
     for _ in range(100):
-        with contextlib.ExitStack() as stack:
-            port = 0
-            with contextlib.suppress(OSError):
-                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                    one = stack.enter_context(socket.socket(socket.AF_INET6, kind))
-                    one.bind(("::", port))
-                    port = one.getsockname()[1]
-                return port
+        port = random.randrange(10240, 32768)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                one = stack.enter_context(socket.socket(socket.AF_INET6, kind))
+                one.bind(("::", port))
+            return port
     raise AssertionError("no port is free for TCP and UDP")
