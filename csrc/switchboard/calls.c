@@ -213,10 +213,7 @@ static ssize_t read_address(struct um_call *call, struct sockaddr_storage *ss)
     return rc < 0 ? rc : len;
 }
 
-/* What happens to bind and connect on a socket that is not the view's: unix
- * sockets are the kernel's; a socket of the host that was there before the
- * view, or came from outside, gets no new address. */
-static um_verdict foreign(struct um_call *call)
+um_verdict um_foreign(struct um_call *call)
 {
     int domain = um_domain_of(call->fd);
     if (domain < 0 || domain == AF_UNIX || domain == 38 /* AF_ALG */ ||
@@ -229,7 +226,7 @@ um_verdict um_handle_bind(struct um_call *call)
 {
     int rc = um_identify(call);
     if (rc <= 0)
-        return rc < 0 ? rc : foreign(call);
+        return rc < 0 ? rc : um_foreign(call);
     struct um_sock *sock = call->sock;
     struct sockaddr_storage ss;
     ssize_t len = read_address(call, &ss);
@@ -283,7 +280,7 @@ um_verdict um_handle_connect(struct um_call *call)
     if (rc < 0)
         return rc;
     if (rc == 0) {
-        um_verdict verdict = foreign(call);
+        um_verdict verdict = um_foreign(call);
         return verdict == UM_CONTINUE && um_view_kind(call) != UM_STACK_NATIVE
                    ? connect_unix(call)
                    : verdict;

@@ -192,8 +192,13 @@ static int start_listening(struct um_call *call)
 um_verdict um_handle_listen(struct um_call *call)
 {
     int rc = um_identify(call);
-    if (rc <= 0)
-        return rc < 0 ? rc : UM_CONTINUE;
+    if (rc <= 0) {
+        int listens = 0;
+        socklen_t len = sizeof listens;
+        if (rc == 0)
+            getsockopt(call->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
+        return rc < 0 ? rc : listens ? UM_CONTINUE : um_foreign(call);
+    }
     struct um_sock *sock = call->sock;
     if (sock->type != SOCK_STREAM)
         return -EOPNOTSUPP;

@@ -530,6 +530,10 @@ int um_netlink_deliver(struct um_switchboard *sb, struct um_sock *sock,
 /* ---- the handlers, by file ---- */
 
 /* calls.c */
+/* What happens to bind, connect and listen on a socket that is not the view's:
+ * unix sockets are the kernel's; a socket of the host that was there before the
+ * view, or came from outside, gets no new address and no new peers. */
+um_verdict um_foreign(struct um_call *call);
 um_handler um_handle_socket, um_handle_bind, um_handle_connect,
     um_handle_getsockname, um_handle_getpeername, um_handle_shutdown,
     um_handle_ioctl;

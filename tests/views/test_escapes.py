@@ -51,7 +51,7 @@ def gates(user: User) -> str:
 
 
 @contextlib.contextmanager
-def _host_port(*addresses: str) -> Iterator[tuple[int, list[str]]]:
+def host_port(*addresses: str) -> Iterator[tuple[int, list[str]]]:
     """Listen on one port of the host, TCP and UDP; note what arrives there."""
     arrived: list[str] = []
     with contextlib.ExitStack() as stack:
@@ -183,14 +183,14 @@ _GATEWAYS = ("10.0.2.2", "fd00::2")
 
 
 def test_hosts_loopback_is_out_of_reach(user: User) -> None:
-    with _host_port("127.0.0.1", "::1") as (port, arrived):
+    with host_port("127.0.0.1", "::1") as (port, arrived):
         lines = _attempt(user, "reach", port, *_HERE, *_GATEWAYS)
         assert not [line for line in lines if line.startswith("tcp") and "ok" in line]
         assert not arrived
 
 
 def test_host_option_opens_the_hosts_loopback(user: User) -> None:
-    with _host_port("127.0.0.1", "::1") as (port, arrived):
+    with host_port("127.0.0.1", "::1") as (port, arrived):
         lines = _attempt(user, "reach", port, *_GATEWAYS, umnet="host")
         for address in _GATEWAYS:
             assert f"tcp {address} connect ok" in lines
@@ -206,7 +206,7 @@ def _wait_until(done: Callable[[], bool]) -> None:
 
 
 def test_sockets_of_the_host_are_of_no_use(user: User) -> None:
-    with _host_port("127.0.0.1") as (port, arrived), contextlib.ExitStack() as stack:
+    with host_port("127.0.0.1") as (port, arrived), contextlib.ExitStack() as stack:
         fds = []
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             sock = stack.enter_context(socket.socket(socket.AF_INET, kind))
