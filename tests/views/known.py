@@ -103,6 +103,9 @@ KNOWN: dict[tuple[str, str], str] = {
     ("differences", "many_datagrams_for_one_call"): (
         "the datagrams of one call lie in a buffer of 64 KiB and some"
     ),
+    ("differences", "datagrams_after_shut_rd"): (
+        "a surrogate that reads no more takes no more, and says so with 0 bytes"
+    ),
     ("differences", "files_by_stat"): "stat(2) is not stopped",
     ("differences", "signal_during_a_call_that_does_not_wait"): (
         "a stopped call waits for its answer, and a signal may come meanwhile"

@@ -91,6 +91,17 @@ def case_many_datagrams_for_one_call() -> None:
     show(_libc.recvmmsg(two.fileno(), messages, count, 0, None))
 
 
+def case_datagrams_after_shut_rd() -> None:
+    one, two = udp(), udp()
+    one.connect(two.getsockname())
+    two.connect(one.getsockname())
+    two.shutdown(socket.SHUT_RD)
+    two.setblocking(False)
+    show(outcome(two.recv, 10))
+    one.send(b"late")
+    show(outcome(two.recv, 10))
+
+
 def case_files_by_stat() -> None:
     for name in ("/etc/hosts", "/etc/resolv.conf"):
         fd = os.open(name, os.O_RDONLY)
