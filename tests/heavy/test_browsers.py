@@ -1,4 +1,4 @@
-"""Browsers, headless and in a window, in every place.
+"""Browsers, headless and in a window.
 
 The page (programs/page.py) reports what has arrived: all images, the echo of a
 WebSocket, many requests at once. No browser asks anything of a machine but this one.
@@ -199,7 +199,7 @@ def check_picture(picture: Image.Image) -> None:
 
 @BROWSERS
 @pytest.mark.parametrize("scheme", ["http", "https"])
-@in_places("native", "inside", "outward", "inward", "across")
+@in_places("native", "outward", "across")
 def test_browser_loads_a_page(place: Place, browser: Browser, scheme: str) -> None:
     user = place.client.user
     argv = browser(place.client)
@@ -289,7 +289,7 @@ def display(user: User) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("browser", [firefox, chromium, surf])
-@in_places("native", "inside", "outward", "inward")
+@in_places("native", "inside")
 def test_browser_shows_a_window(place: Place, browser: Browser, display: str) -> None:
     argv = browser(place.client)
     require(argv[0])

@@ -44,6 +44,7 @@ def test_x_server_and_its_client_share_memory(user: User, where: Where) -> None:
     assert len(found) == 2, said
 
 
+@in_places("native", "inside", "inward")
 def test_bus_knows_its_clients(place: Place) -> None:
     require("dbus-daemon", "dbus-test-tool", "gdbus")
     address = f"unix:path={place.server.folder}/bus"

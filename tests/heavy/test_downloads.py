@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.apps.lab import Place, require
+from tests.apps.lab import Place, in_places, require
 from tests.apps.test_servers import nginx
 
 
+@in_places("native", "inside", "outward")
 @pytest.mark.parametrize(
     "argv",
     [
@@ -24,6 +25,7 @@ def test_file_is_fetched_in_parts_at_once(place: Place, argv: tuple[str, ...]) -
         assert target.read_bytes() == bytes(range(256)) * (4 << 12)
 
 
+@in_places("native", "outward")
 @pytest.mark.parametrize("browser", ["w3m", "links"])
 def test_text_browser_shows_a_page(place: Place, browser: str) -> None:
     require("nginx", browser)
