@@ -107,6 +107,12 @@ KNOWN: dict[tuple[str, str], str] = {
         "a surrogate that reads no more takes no more, and says so with 0 bytes"
     ),
     ("differences", "files_by_stat"): "stat(2) is not stopped",
+    ("differences", "files_opened_like_a_web_servers"): (
+        "opens with O_NONBLOCK of a path in the heap are not stopped"
+    ),
+    ("differences", "all_bytes_and_an_address"): (
+        "a stopped receive of a stream gives what there is"
+    ),
     ("differences", "signal_during_a_call_that_does_not_wait"): (
         "a stopped call waits for its answer, and a signal may come meanwhile"
     ),

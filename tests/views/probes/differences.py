@@ -109,6 +109,23 @@ def case_files_by_stat() -> None:
         os.close(fd)
 
 
+def case_files_opened_like_a_web_servers() -> None:
+    plain = os.open("/etc/resolv.conf", os.O_RDONLY)
+    quick = os.open("/etc/resolv.conf", os.O_RDONLY | os.O_NONBLOCK)
+    show(os.path.samestat(os.fstat(plain), os.fstat(quick)))
+
+
+def case_all_bytes_and_an_address() -> None:
+    _, near, far = pair()
+    far.sendall(b"four")
+    rest = threading.Timer(0.3, far.sendall, (b"more",))
+    rest.start()
+    buf, name, size = bytes(8), ctypes.create_string_buffer(16), ctypes.c_int(16)
+    how = socket.MSG_WAITALL
+    show(_libc.recvfrom(near.fileno(), buf, 8, how, name, ctypes.byref(size)))
+    rest.join()
+
+
 def case_signal_during_a_call_that_does_not_wait() -> None:
     """A handler without SA_RESTART: the interpreter repeats no getsockname()."""
     signal.signal(signal.SIGALRM, lambda *_: None)
