@@ -9,4 +9,5 @@ FOUND: dict[str, list[list[Step]]] = {
     "pair relay": [],
     "pair relay-back": [],
     "life": [],
+    "datagrams": [],
 }

@@ -29,6 +29,7 @@ from tests.views.found import FOUND, Step
 pytestmark = pytest.mark.view
 
 _LIMIT = 30.0
+_PATIENCE = 1.0  # seconds that a state may take to become the native one
 _NATIVE_RUNS = 3
 _MANY = int(os.environ.get("UMVIEW_EXAMPLES", "0"))
 _FEW = 150
@@ -40,6 +41,7 @@ _send_flags = st.sampled_from([0, 0, 0, socket.MSG_OOB])
 _receive_flags = st.sampled_from(
     [0, 0, socket.MSG_PEEK, socket.MSG_TRUNC, socket.MSG_WAITALL, socket.MSG_OOB]
 )
+_datagram_flags = st.sampled_from([0, 0, socket.MSG_PEEK, socket.MSG_TRUNC])
 _events = st.sampled_from(
     [
         mask | how
@@ -85,6 +87,20 @@ _STEPS = {
         st.lists(st.one_of(*_LIFE, *_LIFE, *_DATA), min_size=1, max_size=30),
     ),
 }
+_STEPS["datagrams"] = st.lists(
+    st.one_of(
+        _step("to", _index, st.integers(0, 1), _counts),
+        _step("send", st.integers(0, 1), _counts),
+        _step("recv", _how, _counts, _datagram_flags),
+        _step("connect", _index),
+        _step("peer"),
+        _step("get", st.integers(0, 11)),
+        _step("set", st.integers(0, 11)),
+        _step("error"),
+    ),
+    min_size=1,
+    max_size=25,
+)
 Trace = list[Any]
 
 
@@ -105,10 +121,9 @@ class Actor:
 
     def run(self, world: str, steps: list[Step], wanted: Trace) -> Trace:
         """Return the trace of a sequence."""
-        patience = 1.0 if "relay" in world else 0.1  # locally it is done at once
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([world, steps, wanted, patience]) + "\n")
+        self._process.stdin.write(json.dumps([world, steps, wanted, _PATIENCE]) + "\n")
         self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], _LIMIT)
         assert ready, f"no answer in {_LIMIT} s"

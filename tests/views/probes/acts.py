@@ -65,6 +65,8 @@ SHUT_AND_CONNECTED = "shutdown() does not count as having told that connect() is
 SHUT_LISTENER = "a listener that was shut down shows IN instead of OUT"
 URGENT = "urgent data: not by relay; locally FIONREAD counts it"
 SENT_TO_CLOSED = "the reset that answers what is sent by relay to who is gone"
+NO_PEER = "send() of a datagram without a peer is dropped"
+NOBODY_THERE = "an ICMP error wakes poll() as IN"
 
 
 def act(sock: socket.socket, name: str, *args: object) -> object:
@@ -403,6 +405,99 @@ class World:
         ]
 
 
+class Datagrams:
+    """Three datagram sockets with names on loopback, two IPv4 and one IPv6."""
+
+    def __init__(self) -> None:
+        self._keep = contextlib.ExitStack()
+        self._socks = [
+            self._keep.enter_context(_bound(family))
+            for family in (socket.AF_INET, socket.AF_INET, socket.AF_INET6)
+        ]
+        self._names = [sock.getsockname() for sock in self._socks]
+        self._peers: list[int | None] = [None] * len(self._socks)
+
+    def close(self) -> None:
+        """Close all."""
+        self._keep.close()
+
+    def do(self, name: str, index: int, args: Sequence[Any]) -> object:
+        """Do one step to the socket of this index; return what came of it."""
+        index %= len(self._socks)
+        step = getattr(self, f"_{name}", None)
+        sock = self._socks[index]
+        return step(index, *args) if step else act(sock, name, *args)
+
+    def look(self) -> list[Any]:
+        """Look at all."""
+        return [look(sock) for sock in self._socks]
+
+    def _index(self, name: Any) -> object:
+        """Return which socket has the name, instead of a port."""
+        return self._names.index(name) if name in self._names else name
+
+    def _to(self, index: int, to: int, how: int, count: int) -> object:
+        """Send to one of the sockets."""
+        to %= len(self._socks)
+        sock, name = self._socks[index], self._names[to]
+        if sock.family != self._socks[to].family:
+            return "another family"
+        if self._peers[index] is not None and self._peers[to] not in (None, index):
+            return NOBODY_THERE
+        data = _numbered(index, count)
+        if how == 0:
+            return kit.outcome(sock.sendto, data, name)
+        return kit.outcome(sock.sendmsg, [data[:3], data[3:]], [], 0, name)
+
+    def _send(self, index: int, how: int, count: int) -> object:
+        """Send to whom it is connected with."""
+        to = self._peers[index]
+        if to is None:
+            return NO_PEER
+        if self._peers[to] not in (None, index):
+            return NOBODY_THERE
+        return act(self._socks[index], "send", how, _numbered(index, count), 0)
+
+    def _recv(self, index: int, how: int, count: int, flags: int) -> object:
+        sock = self._socks[index]
+        try:
+            if how == 0:
+                return _shown(sock.recv(count, flags)[:count])
+            if how == 1:
+                data, name = sock.recvfrom(count, flags)
+                return f"{_shown(data)} {self._index(name)}"
+            data, _, out, name = sock.recvmsg(count, 0, flags)
+            return f"{_shown(data)} {out} {self._index(name)}"
+        except OSError as exc:
+            return kit.name_of(exc.errno)
+
+    def _connect(self, index: int, to: int) -> object:
+        """Connect to one of the sockets."""
+        to %= len(self._socks)
+        if self._socks[index].family != self._socks[to].family:
+            return "another family"
+        self._peers[index] = to
+        return kit.outcome(self._socks[index].connect, self._names[to])
+
+    def _peer(self, index: int) -> object:
+        peer = kit.outcome(self._socks[index].getpeername)
+        return [self._index(peer), self._index(self._socks[index].getsockname())]
+
+
+def _bound(family: int) -> socket.socket:
+    """Return a socket with a port that it asked for."""
+    with kit.udp(family) as other:
+        name = other.getsockname()
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.bind(name)
+    return sock
+
+
+def _numbered(index: int, count: int) -> bytes:
+    return bytes((index + i) * 7 % 251 for i in range(count))
+
+
 def run(
     name: str, steps: Sequence[Any], wanted: Sequence[Any], patience: float
 ) -> list[Any]:
@@ -414,7 +509,7 @@ def run(
         wanted: The trace to wait for, if there is one.
         patience: How long a state may take to become the wanted one.
     """
-    world = World(name)
+    world = Datagrams() if name == "datagrams" else World(name)
     trace: list[Any] = []
     try:
         for i, (step, index, *args) in enumerate(steps):
