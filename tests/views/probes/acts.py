@@ -6,9 +6,10 @@ natively and in a view (test_sequences.py); the traces must be equal. Sequences 
 random, so every step makes sense in every state: it does something or is skipped, and
 which of the two depends on nothing but the steps before.
 
-What is done takes effect at once natively, but a moment later by the relay road. So a
-run may be given the wanted trace: it then waits, before it notes a state, until it is
-the wanted one; not for long, and not any more once it has gone another way.
+What is done takes effect at once natively, but a moment later by the relay road, and
+by send() of a datagram. So a run may be given the wanted trace: it then waits, before
+it notes a state, until it is the wanted one; not for long, and not any more once it has
+gone another way.
 """
 
 from __future__ import annotations
@@ -432,7 +433,7 @@ class Datagrams:
         """Look at all."""
         return [look(sock) for sock in self._socks]
 
-    def _index(self, name: Any) -> object:
+    def _index(self, name: object) -> object:
         """Return which socket has the name, instead of a port."""
         return self._names.index(name) if name in self._names else name
 
