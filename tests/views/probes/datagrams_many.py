@@ -11,6 +11,8 @@ import time
 from kit import (
     ADDRESSES,
     V4,
+    Iov,
+    Message,
     closed_port,
     name_of,
     outcome,
@@ -27,23 +29,6 @@ WAITFORONE = 0x10000
 DONTWAIT = socket.MSG_DONTWAIT
 
 
-class _Iov(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("namelen", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_Iov)),
-        ("iovlen", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("controllen", ctypes.c_size_t),
-        ("flags", ctypes.c_size_t),
-        ("len", ctypes.c_uint32),
-    )
-
-
 def _udp(family: int = socket.AF_INET) -> socket.socket:
     """Return a bound socket in blocking mode: with a flag it does not wait at all."""
     sock = udp(family)
@@ -54,13 +39,13 @@ def _udp(family: int = socket.AF_INET) -> socket.socket:
 
 def _vector(
     count: int,
-) -> tuple[ctypes.Array[_Message], list[ctypes.Array[ctypes.c_char]]]:
-    messages = (_Message * count)()
+) -> tuple[ctypes.Array[Message], list[ctypes.Array[ctypes.c_char]]]:
+    messages = (Message * count)()
     bufs = []
     for i in range(count):
         buf = ctypes.create_string_buffer(bytes([65 + i % 26]) * 8, 8)
         bufs.append(buf)
-        messages[i].iov = ctypes.pointer(_Iov(ctypes.addressof(buf), 2 + i % 6))
+        messages[i].iov = ctypes.pointer(Iov(ctypes.addressof(buf), 2 + i % 6))
         messages[i].iovlen = 1
     return messages, bufs
 
@@ -352,7 +337,7 @@ def case_netlink_sendmmsg() -> None:
     request = struct.pack("=IHHII", 20, 18, 0x301, 1, 0) + bytes(4)  # RTM_GETLINK dump
     buf = ctypes.create_string_buffer(request, len(request))
     messages, _ = _vector(2)
-    messages[0].iov = ctypes.pointer(_Iov(ctypes.addressof(buf), len(request)))
+    messages[0].iov = ctypes.pointer(Iov(ctypes.addressof(buf), len(request)))
     show(_result(_libc.sendmmsg(sock.fileno(), messages, 1, 0)), messages[0].len)
     data = sock.recv(70000)
     show(struct.unpack_from("=IHHII", data)[1])

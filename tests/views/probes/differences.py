@@ -10,28 +10,23 @@ import socket
 import struct
 import threading
 
-from kit import closed_port, exact, listener, name_of, outcome, pair, polled, show, udp
+from kit import (
+    Iov,
+    Message,
+    closed_port,
+    exact,
+    listener,
+    name_of,
+    outcome,
+    pair,
+    polled,
+    show,
+    udp,
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _BULK = 1 << 20
 _FASTOPEN = 0x20000000
-
-
-class _Iov(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_char_p), ("len", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("namelen", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_Iov)),
-        ("iovlen", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("controllen", ctypes.c_size_t),
-        ("flags", ctypes.c_size_t),
-        ("len", ctypes.c_uint32),
-    )
 
 
 def _raw_name(sock: socket.socket) -> bytes:
@@ -55,8 +50,11 @@ def case_dup_of_a_refused_socket() -> None:
 def case_fast_open_by_sendmmsg() -> None:
     server = listener()
     with socket.socket() as sock:
-        message = _Message(iovlen=1, iov=ctypes.pointer(_Iov(b"word", 4)))
-        message.name, message.namelen = _raw_name(server), 16
+        word, name = (
+            ctypes.create_string_buffer(data) for data in (b"word", _raw_name(server))
+        )
+        message = Message(name=ctypes.addressof(name), namelen=16, iovlen=1)
+        message.iov = ctypes.pointer(Iov(ctypes.addressof(word), 4))
         sent = _libc.sendmmsg(sock.fileno(), ctypes.byref(message), 1, _FASTOPEN)
         show(sent if sent >= 0 else name_of(ctypes.get_errno()))
 
@@ -83,10 +81,10 @@ def case_many_datagrams_for_one_call() -> None:
     for _ in range(count):
         one.sendto(bytes(size), two.getsockname())
     buf = ctypes.create_string_buffer(count * size)
-    messages = (_Message * count)()
+    messages = (Message * count)()
     for i in range(count):
-        at = ctypes.cast(ctypes.byref(buf, i * size), ctypes.c_char_p)
-        messages[i].iov = ctypes.pointer(_Iov(at, size))
+        at = ctypes.addressof(buf) + i * size
+        messages[i].iov = ctypes.pointer(Iov(at, size))
         messages[i].iovlen = 1
     show(_libc.recvmmsg(two.fileno(), messages, count, 0, None))
 

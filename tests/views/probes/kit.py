@@ -8,6 +8,7 @@ chose, no descriptor, no time.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import functools
 import importlib
@@ -30,6 +31,27 @@ ADDRESSES = ((socket.AF_INET, V4), (socket.AF_INET6, V6))
 
 _shown: list[str] = []
 _held: list[socket.socket] = []
+
+
+class Iov(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
+
+
+class Message(ctypes.Structure):
+    """struct mmsghdr, 64 bits."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("namelen", ctypes.c_uint32),
+        ("iov", ctypes.POINTER(Iov)),
+        ("iovlen", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("controllen", ctypes.c_size_t),
+        ("flags", ctypes.c_size_t),
+        ("len", ctypes.c_uint32),
+    )
 
 
 def show(*values: object) -> None:
