@@ -242,7 +242,8 @@ static int hold(struct um_flow *flow, const uint8_t *data, size_t len,
 }
 
 /* Make the flow's pipe, and room in the receiver's queue. Return: false if
- * there is none to be had (pipe(7), pipe-user-pages-soft), and then for good. */
+ * there is none to be had (pipe(7), pipe-user-pages-soft), and then for
+ * good. */
 static bool have_pipe(struct um_flow *flow, int to)
 {
     static const int size = SURROGATE_SNDBUF;

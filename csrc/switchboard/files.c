@@ -5,9 +5,10 @@
  * A program reads its name servers from /etc/resolv.conf, and it must be the
  * view's. An open for reading is stopped (the filter cannot see a path), its
  * path read and, if it names one of a few files, answered with a copy of our
- * text; of what lies in a few folders (/proc/net) Python is asked; anything else
- * goes on in the kernel. Most paths are dismissed by their look. This is for resolution, not for secrecy: a program
- * that rewrites the path behind our back reads the host's file, as it may.
+ * text; of what lies in a few folders (/proc/net) Python is asked; anything
+ * else goes on in the kernel. Most paths are dismissed by their look. This
+ * is for resolution, not for secrecy: a program that rewrites the path
+ * behind our back reads the host's file, as it may.
  */
 #include <errno.h>
 #include <fcntl.h>

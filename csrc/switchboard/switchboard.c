@@ -2,13 +2,14 @@
  *
  * switchboard.c - the thread that answers calls: its birth, loop and end
  *
- * One loop over the seccomp listener and an epoll set: the queue from Python,
- * our ends of surrogates, host sockets. The listener is beside the set and not
- * in it, because epoll passes the wake-up "on the caller's CPU, at once" on as
- * a plain one, and poll(2) keeps it (observed on Linux 6.18: a stopped pair of
- * calls across CPUs 22 us instead of 28 to 74). The batch of events in hand may name a watch
- * that an earlier event of the same batch has ended, so memory with a watch in
- * it is freed after the batch (um_later_free).
+ * One loop over the seccomp listener and an epoll set: the queue from
+ * Python, our ends of surrogates, host sockets. The listener is beside the
+ * set and not in it, because epoll passes the wake-up "on the caller's CPU,
+ * at once" on as a plain one, and poll(2) keeps it (observed on Linux 6.18:
+ * a stopped pair of calls across CPUs 22 us instead of 28 to 74). The batch
+ * of events in hand may name a watch that an earlier event of the same batch
+ * has ended, so memory with a watch in it is freed after the batch
+ * (um_later_free).
  */
 #include <errno.h>
 #include <fcntl.h>
