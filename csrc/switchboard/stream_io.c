@@ -21,6 +21,13 @@
 #include "messages.h"
 #include "stream.h"
 
+/* Is there nobody, now or before, whom it would talk to? */
+static bool is_unconnected(const struct um_sock *sock)
+{
+    return sock->state == UM_FRESH || sock->state == UM_LISTENING ||
+           sock->state == UM_CLOSED;
+}
+
 /* ---- sending ---- */
 
 static void undo_tell(struct um_call *call)
@@ -76,17 +83,7 @@ static um_verdict check_send(struct um_call *call, uint64_t name, int32_t len,
     int error = tell_error(call);
     if (error)
         return error;
-    switch (call->sock->state) {
-    case UM_FRESH:
-    case UM_LISTENING:
-    case UM_CLOSED:
-        return um_broken_pipe(call, flags);
-    case UM_CONNECTING:
-    case UM_CONNECTED:
-    case UM_FAILED:
-        break;
-    }
-    return 0;
+    return is_unconnected(call->sock) ? um_broken_pipe(call, flags) : 0;
 }
 
 /* Send len bytes of sb->scratch. Less than all is sent if the surrogate has no
@@ -158,18 +155,10 @@ static um_verdict check_receive(struct um_call *call, int flags)
     int error = tell_error(call);
     if (error)
         return error;
-    switch (call->sock->state) {
-    case UM_FRESH:
-    case UM_LISTENING:
-    case UM_CLOSED:
-        return flags & MSG_OOB && call->sock->state != UM_LISTENING ? -EINVAL
-                                                                    : -ENOTCONN;
-    case UM_CONNECTING:
-    case UM_CONNECTED:
-    case UM_FAILED:
-        break;
-    }
-    return 0;
+    if (!is_unconnected(call->sock))
+        return 0;
+    return flags & MSG_OOB && call->sock->state != UM_LISTENING ? -EINVAL
+                                                                : -ENOTCONN;
 }
 
 /* Nothing is there, for the reason in errno: fail or wait. */
