@@ -87,6 +87,8 @@ struct um_socket_info {
 /* Bits of um_filter_install()'s flags: which optional calls are stopped. */
 #define UM_FILTER_FILES 1 /* open, openat, openat2 for reading */
 #define UM_FILTER_NAME  2 /* uname, sethostname, setdomainname */
+/* What stops them: ptrace(2), and no listener. */
+#define UM_FILTER_TRACE 4
 
 struct um_switchboard;
 
@@ -150,8 +152,9 @@ int um_hostname_set(struct um_switchboard *sb, const char *host,
                     const char *domain);
 
 /* In the child that becomes the view's first process: install the filter,
- * write the listener's descriptor number (an int) to sync_fd, wait until a
- * byte can be read there, close it and execute argv as execvp(3) does.
+ * write the listener's descriptor number (an int; -1 with UM_FILTER_TRACE) to
+ * sync_fd, wait until a byte can be read there, close it and execute argv as
+ * execvp(3) does.
  * Return: only on failure, a negative errno; *stage tells where
  * (0 filter, 1 hand-over, 2 exec). */
 int um_child_exec(int sync_fd, int flags, char **argv, int *stage);

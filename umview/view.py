@@ -47,11 +47,12 @@ class Road(IntEnum):
 
 
 class Filter(IntFlag):
-    """The optional calls that are stopped (UM_FILTER_*)."""
+    """The optional calls that are stopped, and what stops all of them (UM_FILTER_*)."""
 
     NONE = 0
     FILES = 1
     NAME = 2
+    TRACE = 4
 
 
 class Card(NamedTuple):

@@ -72,75 +72,74 @@ static bool answered(int family)
     return false;
 }
 
-/* The rules of socket(2): refuse_only for architectures that we do not
- * answer. */
-static int add_socket_rules(scmp_filter_ctx ctx, bool refuse_only)
+/* The rules of socket(2). answer: what happens to the families of a view. */
+static int add_socket_rules(scmp_filter_ctx ctx, uint32_t answer)
 {
     int rc = 0;
     for (int family = 0; family < FAMILIES_KNOWN && rc == 0; family++) {
         if (family == AF_UNIX || family == FAMILY_ALG)
             continue;
-        uint32_t action = answered(family) && !refuse_only
-                              ? SCMP_ACT_NOTIFY
-                              : SCMP_ACT_ERRNO(EAFNOSUPPORT);
+        uint32_t action =
+            answered(family) ? answer : SCMP_ACT_ERRNO(EAFNOSUPPORT);
         rc = seccomp_rule_add(ctx, action, SCMP_SYS(socket), 1,
                               INT_IS(0, family));
     }
     return rc;
 }
 
-static int add_argument_rules(scmp_filter_ctx ctx)
+static int add_argument_rules(scmp_filter_ctx ctx, uint32_t stop)
 {
-    int rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(sendto), 1,
+    int rc = seccomp_rule_add(ctx, stop, SCMP_SYS(sendto), 1,
                               SCMP_CMP(4, SCMP_CMP_NE, 0));
     if (rc == 0)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(recvfrom), 1,
+        rc = seccomp_rule_add(ctx, stop, SCMP_SYS(recvfrom), 1,
                               SCMP_CMP(4, SCMP_CMP_NE, 0));
     /* It connects. */
     if (rc == 0)
         rc = seccomp_rule_add(
-            ctx, SCMP_ACT_NOTIFY, SCMP_SYS(sendto), 1,
+            ctx, stop, SCMP_SYS(sendto), 1,
             SCMP_CMP(3, SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN));
     static const unsigned int receive_flags[] = {MSG_TRUNC, MSG_ERRQUEUE};
     for (size_t i = 0; i < 2 && rc == 0; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(recvfrom), 1,
+        rc = seccomp_rule_add(ctx, stop, SCMP_SYS(recvfrom), 1,
                               SCMP_CMP(3, SCMP_CMP_MASKED_EQ, receive_flags[i],
                                        receive_flags[i]));
     /* SIOC* of sockets and cards, of wireless cards; the queue sizes. */
     static const unsigned int ioctl_pages[] = {0x8900, 0x8b00};
     for (size_t i = 0; i < 2 && rc == 0; i++)
         rc = seccomp_rule_add(
-            ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
+            ctx, stop, SCMP_SYS(ioctl), 1,
             SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xffffff00ULL, ioctl_pages[i]));
     static const unsigned int queue_sizes[] = {FIONREAD, TIOCOUTQ};
     for (size_t i = 0; i < 2 && rc == 0; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(ioctl), 1,
+        rc = seccomp_rule_add(ctx, stop, SCMP_SYS(ioctl), 1,
                               INT_IS(1, queue_sizes[i]));
     /* Who leaves our network namespace (clone3's flags cannot be seen). */
     static const int leaving[] = {SCMP_SYS(clone), SCMP_SYS(unshare)};
     for (size_t i = 0; i < 2 && rc == 0; i++)
         rc = seccomp_rule_add(
-            ctx, SCMP_ACT_NOTIFY, leaving[i], 1,
+            ctx, stop, leaving[i], 1,
             SCMP_CMP(0, SCMP_CMP_MASKED_EQ, CLONE_NEWNET, CLONE_NEWNET));
     /* A program that hides its memory could not be answered. */
     static const int dumpable[] = {PR_SET_DUMPABLE, PR_GET_DUMPABLE};
     for (size_t i = 0; i < 2 && rc == 0; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(prctl), 1,
+        rc = seccomp_rule_add(ctx, stop, SCMP_SYS(prctl), 1,
                               INT_IS(0, dumpable[i]));
     return rc;
 }
 
 /* The rules of open (its flags are argument 1) or openat (2). */
-static int add_open_rules(scmp_filter_ctx ctx, int call, unsigned int flags_at)
+static int add_open_rules(scmp_filter_ctx ctx, uint32_t stop, int call,
+                          unsigned int flags_at)
 {
     static const int bulk[] = {O_NOCTTY, O_NONBLOCK, O_NOCTTY | O_NONBLOCK};
     struct scmp_arg_cmp place =
         SCMP_CMP(flags_at - 1, SCMP_CMP_GE, BULK_PATHS_FROM);
     int rc = seccomp_rule_add(
-        ctx, SCMP_ACT_NOTIFY, call, 1,
+        ctx, stop, call, 1,
         SCMP_CMP(flags_at, SCMP_CMP_MASKED_EQ, OPEN_READ_MASK | BULK_FLAGS, 0));
     for (size_t i = 0; i < 3 && rc == 0; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, call, 2,
+        rc = seccomp_rule_add(ctx, stop, call, 2,
                               SCMP_CMP(flags_at, SCMP_CMP_MASKED_EQ,
                                        OPEN_READ_MASK | BULK_FLAGS,
                                        (scmp_datum_t)bulk[i]),
@@ -148,23 +147,23 @@ static int add_open_rules(scmp_filter_ctx ctx, int call, unsigned int flags_at)
     return rc;
 }
 
-static int add_file_rules(scmp_filter_ctx ctx)
+static int add_file_rules(scmp_filter_ctx ctx, uint32_t stop)
 {
-    int rc = add_open_rules(ctx, SCMP_SYS(openat), 2);
+    int rc = add_open_rules(ctx, stop, SCMP_SYS(openat), 2);
     if (rc == 0)
-        rc = add_open_rules(ctx, SCMP_SYS(open), 1);
+        rc = add_open_rules(ctx, stop, SCMP_SYS(open), 1);
     if (rc == 0)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, SCMP_SYS(openat2), 0);
+        rc = seccomp_rule_add(ctx, stop, SCMP_SYS(openat2), 0);
     return rc;
 }
 
-static int add_name_rules(scmp_filter_ctx ctx)
+static int add_name_rules(scmp_filter_ctx ctx, uint32_t stop)
 {
     static const int calls[] = {SCMP_SYS(uname), SCMP_SYS(sethostname),
                                 SCMP_SYS(setdomainname)};
     int rc = 0;
     for (size_t i = 0; i < 3 && rc == 0; i++)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, calls[i], 0);
+        rc = seccomp_rule_add(ctx, stop, calls[i], 0);
     return rc;
 }
 
@@ -215,7 +214,7 @@ static scmp_filter_ctx compat_filter(int *rc)
         *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
                                SCMP_SYS(io_uring_setup), 0);
     if (*rc == 0)
-        *rc = add_socket_rules(ctx, true);
+        *rc = add_socket_rules(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT));
     if (*rc != 0) {
         seccomp_release(ctx);
         return NULL;
@@ -234,19 +233,26 @@ static scmp_filter_ctx build_filter(int flags, int *rc)
         *rc = -ENOMEM;
         return NULL;
     }
-    *rc = add_socket_rules(ctx, false);
+    uint32_t stop = (uint32_t)SCMP_ACT_NOTIFY;
+    if (flags & UM_FILTER_TRACE)
+        stop = SCMP_ACT_TRACE(0);
+    *rc = add_socket_rules(ctx, stop);
     int nr;
     for (size_t i = 0; *rc == 0 && (nr = um_always_stopped(i)) >= 0; i++)
-        *rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, nr, 0);
+        *rc = seccomp_rule_add(ctx, stop, nr, 0);
     if (*rc == 0)
-        *rc = add_argument_rules(ctx);
+        *rc = add_argument_rules(ctx, stop);
     if (*rc == 0)
         *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
                                SCMP_SYS(io_uring_setup), 0);
     if (*rc == 0 && (flags & UM_FILTER_FILES))
-        *rc = add_file_rules(ctx);
+        *rc = add_file_rules(ctx, stop);
+    /* A process has one tracer, and that is us: to be said, not only refused.
+     */
+    if (*rc == 0 && (flags & UM_FILTER_TRACE))
+        *rc = seccomp_rule_add(ctx, stop, SCMP_SYS(ptrace), 0);
     if (*rc == 0 && (flags & UM_FILTER_NAME))
-        *rc = add_name_rules(ctx);
+        *rc = add_name_rules(ctx, stop);
     scmp_filter_ctx compat = *rc == 0 ? compat_filter(rc) : NULL;
     if (compat && *rc == 0) {
         *rc = seccomp_merge(ctx, compat);
@@ -286,9 +292,20 @@ static struct sock_filter *compile_filter(int flags, unsigned short *count,
     return code;
 }
 
-/* Install the filter in the calling thread. Return: the listener, or a
- * negative errno. */
-static int install_filter(int flags)
+/* Does the kernel answer a call with a descriptor in one step (Linux 5.14)? A
+ * flag that it does not know is refused before the notification is looked for.
+ */
+static bool can_send_fds(int listener)
+{
+    struct seccomp_notif_addfd addfd = {.flags = SECCOMP_ADDFD_FLAG_SEND,
+                                        .srcfd = (uint32_t)listener};
+    return ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &addfd) != 0 &&
+           errno == ENOENT;
+}
+
+/* Install the filter in the calling thread. *listener: -1 for a filter that has
+ * none. Return: 0 or a negative errno. */
+static int install_filter(int flags, int *listener)
 {
     int rc;
     unsigned short count = 0;
@@ -296,33 +313,40 @@ static int install_filter(int flags)
     if (!code)
         return rc;
     struct sock_fprog program = {.len = count, .filter = code};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    /* SPEC_ALLOW: before Linux 5.16 a filter slowed its whole process down by
+     * the mitigation of speculative store bypass. */
+    bool listens = !(flags & UM_FILTER_TRACE);
+    unsigned int how = SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    if (listens)
+        how |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    int fd = -1;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        (fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, how,
+                           &program)) < 0)
         rc = -errno;
-    else {
-        /* SPEC_ALLOW: before Linux 5.16 a filter slowed its whole process
-         * down by the mitigation of speculative store bypass. */
-        long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                          SECCOMP_FILTER_FLAG_NEW_LISTENER |
-                              SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-                          &program);
-        rc = fd < 0 ? -errno : (int)fd;
+    else if (listens && !can_send_fds(fd)) {
+        close(fd);
+        rc = -EOPNOTSUPP;
     }
     free(code);
+    *listener = listens ? fd : -1;
     return rc;
 }
 
 int um_child_exec(int sync_fd, int flags, char **argv, int *stage)
 {
     *stage = 0;
-    int listener = install_filter(flags);
-    if (listener < 0)
-        return listener;
+    int listener;
+    int rc = install_filter(flags, &listener);
+    if (rc != 0)
+        return rc;
     *stage = 1;
     char go;
     if (write(sync_fd, &listener, sizeof listener) != sizeof listener ||
         read(sync_fd, &go, 1) != 1)
         return -EPIPE;
-    close(listener);
+    if (listener >= 0)
+        close(listener);
     *stage = 2;
     fcntl(sync_fd, F_SETFD, FD_CLOEXEC);
     execvp(argv[0], argv);
