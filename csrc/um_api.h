@@ -158,6 +158,8 @@ int um_hostname_set(struct um_switchboard *sb, const char *host,
  * Return: only on failure, a negative errno; *stage tells where
  * (0 filter, 1 hand-over, 2 exec). */
 int um_child_exec(int sync_fd, int flags, char **argv, int *stage);
+/* Is the calling process in a view? Its switchboard answers. Return: 0 or 1. */
+int um_in_view(void);
 /* Take descriptor fd of process pid. Return: our copy. */
 int um_take_fd(int pid, int fd);
 /* Make the calling process the parent of orphans below it (prctl(2),

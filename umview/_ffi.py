@@ -181,6 +181,11 @@ def child_exec(sync_fd: int, flags: Filter, argv: Sequence[str]) -> tuple[Stage,
     return Stage(stage[0]), -rc
 
 
+def is_in_view() -> bool:
+    """Tell whether this process is in a view."""
+    return bool(lib.um_in_view())
+
+
 def take_fd(pid: int, fd: int) -> int:
     """Return our own descriptor for what fd is in the process pid.
 

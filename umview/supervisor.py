@@ -57,9 +57,10 @@ _OLD_KERNEL = (
     "Linux 5.14 or later is needed"
 )
 _TAKEN = (
-    "this process is traced by seccomp already, and the kernel allows it once: "
-    "umview inside a view is not possible yet, run it outside"
+    "whoever started this process watches its calls by seccomp already (a container?), "
+    "and the kernel allows that once: run umview outside"
 )
+_NESTED = "umview inside a view is not possible yet: run it outside"
 
 
 def supervise(line: link.Supervisor, runtime: Runtime, job: Job) -> NoReturn:
@@ -67,6 +68,8 @@ def supervise(line: link.Supervisor, runtime: Runtime, job: Job) -> NoReturn:
     status = FAILED
     try:
         _log_to(line, logging.INFO if job.is_verbose else logging.WARNING)
+        if _ffi.is_in_view():
+            raise UmviewError(_NESTED)
         status = _Supervisor(line, runtime, job).run()
     except UmviewError as exc:
         runtime.remove()

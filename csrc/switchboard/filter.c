@@ -128,6 +128,18 @@ static int add_argument_rules(scmp_filter_ctx ctx, uint32_t stop)
     return rc;
 }
 
+/* A listener of the program's own would be asked before a tracer is, and its
+ * "continue" would pass the tracer by. With a listener of ours the kernel says
+ * EBUSY by itself. */
+static int add_listener_rule(scmp_filter_ctx ctx)
+{
+    return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EBUSY), SCMP_SYS(seccomp), 2,
+                            INT_IS(0, SECCOMP_SET_MODE_FILTER),
+                            SCMP_CMP(1, SCMP_CMP_MASKED_EQ,
+                                     SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                                     SECCOMP_FILTER_FLAG_NEW_LISTENER));
+}
+
 /* The rules of open (its flags are argument 1) or openat (2). */
 static int add_open_rules(scmp_filter_ctx ctx, uint32_t stop, int call,
                           unsigned int flags_at)
@@ -215,6 +227,8 @@ static scmp_filter_ctx compat_filter(int *rc)
                                SCMP_SYS(io_uring_setup), 0);
     if (*rc == 0)
         *rc = add_socket_rules(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT));
+    if (*rc == 0)
+        *rc = add_listener_rule(ctx);
     if (*rc != 0) {
         seccomp_release(ctx);
         return NULL;
@@ -247,6 +261,8 @@ static scmp_filter_ctx build_filter(int flags, int *rc)
                                SCMP_SYS(io_uring_setup), 0);
     if (*rc == 0 && (flags & UM_FILTER_FILES))
         *rc = add_file_rules(ctx, stop);
+    if (*rc == 0)
+        *rc = add_listener_rule(ctx);
     /* A process has one tracer, and that is us: to be said, not only refused.
      */
     if (*rc == 0 && (flags & UM_FILTER_TRACE))

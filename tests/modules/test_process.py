@@ -211,7 +211,7 @@ def test_umview_in_a_view_fails_in_one_line_until_views_nest(user: User) -> None
     run = user.run(inner[inner.index("-p") - 1 :], "view")
     assert run.returncode == 125
     (line,) = run.stderr.splitlines()
-    assert line.startswith("umview: ")
+    assert line.startswith("umview: umview inside a view")
 
 
 def test_verbose_says_what_is_set_up(user: User) -> None:

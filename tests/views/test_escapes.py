@@ -27,7 +27,7 @@ pytestmark = pytest.mark.view
 
 _PROGRAMS = Path(__file__).with_name("programs")
 _X86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="gates of x86-64")
-_AFNOSUPPORT, _NOSYS = "-97", "-38"
+_AFNOSUPPORT, _NOSYS, _BUSY = "-97", "-38", "-16"
 
 
 def _attempt(user: User, name: str, *args: object, umnet: str = "") -> list[str]:
@@ -122,11 +122,10 @@ def test_x32_gives_enosys(user: User, gates: str, number: int) -> None:
         pytest.param(["102", "3", "=0,0,0"], _AFNOSUPPORT, id="socketcall-connect"),
         pytest.param(["102", "16", "=0,0,0"], _AFNOSUPPORT, id="socketcall-sendmsg"),
         pytest.param(["425", "8", "0"], _NOSYS, id="io_uring_setup"),
+        pytest.param(["354", "1", "8", "0"], _BUSY, id="seccomp-listener"),
     ],
 )
-def test_i386_socket_calls_fail(
-    user: User, gates: str, call: list[str], wanted: str
-) -> None:
+def test_i386_calls_fail(user: User, gates: str, call: list[str], wanted: str) -> None:
     native = user.run([gates, "i386", "20"], "native")
     if native.returncode or int(native.stdout) < 0:
         pytest.skip("this kernel has no i386 calls")
