@@ -23,7 +23,7 @@
  *     netbench tcp|udp ADDRESS PORT SECONDS                  us a round trip
  *     netbench getpid|unixmsg SECONDS                        ns, us a turn
  *     netbench open SECONDS FILE                             us a turn
- *     netbench spawn SECONDS COMMAND [ARGUMENT...]           ms a run
+ *     netbench spawn SECONDS COMMAND [ARGUMENT...]           ms a run, silent
  *     netbench idle                           says "ready", ends with its input
  */
 #define _GNU_SOURCE
@@ -422,12 +422,16 @@ static void run_spawn(char **argv)
 {
     double end = now() + arm(argv[0]);
     double best = 1e9;
+    posix_spawn_file_actions_t silent;
 
+    posix_spawn_file_actions_init(&silent);
+    posix_spawn_file_actions_addopen(&silent, STDOUT_FILENO, "/dev/null",
+                                     O_WRONLY, 0);
     do {
         double start = now();
         pid_t pid;
         int status = 0;
-        errno = posix_spawnp(&pid, argv[1], NULL, NULL, argv + 1, environ);
+        errno = posix_spawnp(&pid, argv[1], &silent, NULL, argv + 1, environ);
         check(errno == 0, argv[1]);
         check(waitpid(pid, &status, 0) == pid, "waitpid");
         errno = ECHILD;

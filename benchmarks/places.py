@@ -1,8 +1,9 @@
-"""Where a measured command runs: on the host, in a view, or beside it in a peer.
+"""Where a measured command runs: on the host, in a view, or with a peer.
 
-A peer (pasta, slirp4netns) is what people use today for a network without
-privileges. Both are given the addresses of a view's default network, so that the same
-command line reaches the host's loopback everywhere but on the host.
+A peer is what people use today. Some make a network without privileges (pasta,
+slirp4netns): they are given the addresses of a view's default network, so that the
+same command line reaches the host's loopback everywhere but on the host. Others stop
+calls (strace, proot): with them a command has the host's network.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-VIEW_HOST = "10.0.2.2"  # leads to the host's loopback in a view and in both peers
+VIEW_HOST = "10.0.2.2"  # leads to the host's loopback in views and networks
+_HOST = "127.0.0.1"
 _VIEW_CARD = "10.0.2.15"
 _START_SECONDS = 5  # the longest that a peer may take to be ready
-_TUN = "/dev/net/tun"  # both peers are an Ethernet card in a namespace
+_TUN = "/dev/net/tun"  # the networks are an Ethernet card in a namespace
 _PEER_MTU = "65520"  # the largest of slirp4netns, and pasta's default
 
 
@@ -107,25 +109,27 @@ class Slirp4netns:
                 helper.terminate()  # it would outlive the namespace
 
 
-def view(umview: Path, *options: str) -> Place:
-    """Return the place that is a view with the stack umnet.
+def view(umview: Path, tracer: str, *options: str) -> Place:
+    """Return the place that is a view with the stack umnet, named after its tracer.
 
     Args:
         umview: The program.
+        tracer: What stops the calls.
         options: umnet's options besides ``host``.
     """
     stack = ",".join(["umnet", "host", *options])
-    return Prefixed("view", VIEW_HOST, (str(umview), "-p", stack))
+    prefix = (str(umview), "--tracer", tracer, "-p", stack)
+    return Prefixed(tracer, VIEW_HOST, prefix)
 
 
 def native() -> Place:
     """Return the place that is the host itself."""
-    return Prefixed("native", "127.0.0.1")
+    return Prefixed("native", _HOST)
 
 
 def why_not(peer: Place) -> str | None:
     """Return why a peer cannot run here, or None if it can."""
-    if not os.access(_TUN, os.R_OK | os.W_OK):
+    if peer in networks() and not os.access(_TUN, os.R_OK | os.W_OK):
         return f"{_TUN} is missing or closed to ordinary users"
     try:
         run(peer, ["echo", "runs"], _START_SECONDS)
@@ -134,8 +138,21 @@ def why_not(peer: Place) -> str | None:
     return None
 
 
-def peers() -> list[Place]:
-    """Return the peers, whether they can run here or not.
+def stoppers() -> list[Place]:
+    """Return the peers that stop calls by ptrace(2), whether they can run here or not.
+
+    strace is let stop only what concerns the network, by a filter as a view has it; the
+    arguments its filter cannot tell apart, so send() and recv() are stopped, too.
+    """
+    strace = "strace --seccomp-bpf -f -qq -o /dev/null -e trace=%network"
+    return [
+        Prefixed("strace", _HOST, tuple(strace.split())),
+        Prefixed("proot", _HOST, ("proot", "--verbose=-1")),
+    ]
+
+
+def networks() -> list[Place]:
+    """Return the peers that make a network, whether they can run here or not.
 
     Source:
         pasta(1): unless ``--no-map-gw`` is given, the gateway's address leads to the

@@ -24,6 +24,12 @@ from places import MeasureError, Place, read_line, run
 _SPARE_SECONDS = 8  # beyond a run's own time; netbench gives up by itself before that
 _COMPILE_FACTOR = 2  # a compiler needs longer to be measured than a call
 _MIB = 1024 * 1024
+_BESIDE = 0.77  # 1.3 times native's time
+_TREE = "/usr/include/linux"  # some hundred files; the C compiler's package has them
+_GREP = (
+    f"grep -r _LINUX_IN6_H {_TREE} | wc -l"  # alone it ends at /dev/null's first hit
+)
+_COMMANDS = "i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done"
 _NGINX = """\
 daemon off;
 worker_processes 1;
@@ -74,7 +80,8 @@ class Row:
     Attributes:
         target: The ratio to reach (1 = native), or the limit of Better.AT_MOST; None
             where none is set.
-        peers: Whether the figure can differ from native in a network namespace.
+        ptrace_target: The same for a view of the tracer ptrace.
+        network: Whether the figure can differ from native in a network namespace.
         options: Options of umnet that this row is about.
     """
 
@@ -84,7 +91,8 @@ class Row:
     better: Better
     target: float | None
     measure: Measure
-    peers: bool = False
+    ptrace_target: float | None = None
+    network: bool = False
     options: tuple[str, ...] = ()
 
 
@@ -102,6 +110,21 @@ def _compile(bench: Bench, place: Place) -> float:
     seconds = bench.seconds * _COMPILE_FACTOR
     gcc = ["gcc", "-O2", "-c", str(bench.source), "-o", str(bench.folder / "out.o")]
     return _netbench(bench, place, "spawn", f"{seconds}", *gcc)
+
+
+def _work(*command: str) -> Measure:
+    """Measure a program from its start to its end, in ms."""
+
+    def measure(bench: Bench, place: Place) -> float:
+        return _netbench(bench, place, "spawn", f"{bench.seconds}", *command)
+
+    return measure
+
+
+def _tar(bench: Bench, place: Place) -> float:
+    # Into a file: tar(1) does not read the files for an archive that is /dev/null.
+    archive = str(bench.folder / "tree.tar")
+    return _work("tar", "-C", _TREE, "-cf", archive, ".")(bench, place)
 
 
 def _to_host(what: str, server: str, *extra: str, pinned: bool = False) -> Measure:
@@ -201,18 +224,34 @@ def _x11(test: str, count: int) -> Measure:
     return measure
 
 
+def _beside(name: str, title: str, unit: str, measure: Measure, *options: str) -> Row:
+    """Return a row of work that is not network: its target is the same everywhere."""
+    return Row(
+        name,
+        title,
+        unit,
+        Better.LOW,
+        _BESIDE,
+        measure,
+        ptrace_target=_BESIDE,
+        options=options,
+    )
+
+
 ROWS = (
-    Row("getpid", "getpid", "ns", Better.LOW, 0.8, _turns("getpid")),
-    Row("compile", "gcc -c of a C file", "ms", Better.LOW, 0.97, _compile),
+    _beside("getpid", "getpid", "ns", _turns("getpid")),
+    _beside("compile", "gcc -c of a C file", "ms", _compile),
+    _beside("commands", "50 commands by a shell", "ms", _work("sh", "-c", _COMMANDS)),
+    _beside("python", "python3 -c pass", "ms", _work("python3", "-c", "pass")),
+    _beside("tar", "tar of a tree", "ms", _tar),
+    _beside("grep", "grep -r in a tree", "ms", _work("sh", "-c", _GREP)),
     Row("open", "open, read, close", "µs", Better.LOW, 0.2, _turns("open")),
-    Row(
+    _beside(
         "open-nofiles",
         "open, read, close; nofiles",
         "µs",
-        Better.LOW,
-        0.9,
         _turns("open"),
-        options=("nofiles",),
+        "nofiles",
     ),
     Row(
         "up",
@@ -221,7 +260,7 @@ ROWS = (
         Better.HIGH,
         0.9,
         _to_host("up", "sink", "1"),
-        peers=True,
+        network=True,
     ),
     Row(
         "down",
@@ -230,7 +269,7 @@ ROWS = (
         Better.HIGH,
         0.85,
         _to_host("down", "source", "1"),
-        peers=True,
+        network=True,
     ),
     Row(
         "up-4",
@@ -239,7 +278,7 @@ ROWS = (
         Better.HIGH,
         0.8,
         _to_host("up", "sink", "4"),
-        peers=True,
+        network=True,
     ),
     Row(
         "down-4",
@@ -248,7 +287,7 @@ ROWS = (
         Better.HIGH,
         0.8,
         _to_host("down", "source", "4"),
-        peers=True,
+        network=True,
     ),
     Row(
         "loopback",
@@ -257,7 +296,7 @@ ROWS = (
         Better.HIGH,
         1.5,
         _inside("up", "1"),
-        peers=True,
+        network=True,
     ),
     Row(
         "connect-host",
@@ -266,7 +305,7 @@ ROWS = (
         Better.HIGH,
         0.4,
         _to_host("connect", "echo", pinned=True),
-        peers=True,
+        network=True,
     ),
     Row(
         "connect-inside",
@@ -275,7 +314,7 @@ ROWS = (
         Better.HIGH,
         0.9,
         _inside("connect", pinned=True),
-        peers=True,
+        network=True,
     ),
     Row(
         "tcp-host",
@@ -284,7 +323,7 @@ ROWS = (
         Better.LOW,
         0.37,
         _to_host("tcp", "echo", pinned=True),
-        peers=True,
+        network=True,
     ),
     Row(
         "tcp-inside",
@@ -293,7 +332,7 @@ ROWS = (
         Better.LOW,
         1.0,
         _inside("tcp", pinned=True),
-        peers=True,
+        network=True,
     ),
     Row(
         "udp-host",
@@ -302,7 +341,7 @@ ROWS = (
         Better.LOW,
         0.37,
         _to_host("udp", "udp", pinned=True),
-        peers=True,
+        network=True,
     ),
     Row(
         "udp-inside",
@@ -311,7 +350,7 @@ ROWS = (
         Better.LOW,
         1.0,
         _inside("udp", pinned=True),
-        peers=True,
+        network=True,
     ),
     Row(
         "http",
@@ -320,7 +359,7 @@ ROWS = (
         Better.HIGH,
         0.45,
         _http,
-        peers=True,
+        network=True,
     ),
     Row(
         "unixmsg",
@@ -346,8 +385,26 @@ ROWS = (
         0.9,
         _x11("putimage500", 50),
     ),
-    Row("start", "start and end of true", "ms", Better.AT_MOST, 120, _start, True),
-    Row("memory", "memory added", "MiB", Better.AT_MOST, 40, _memory, True),
+    Row(
+        "start",
+        "start and end of true",
+        "ms",
+        Better.AT_MOST,
+        120,
+        _start,
+        ptrace_target=120,
+        network=True,
+    ),
+    Row(
+        "memory",
+        "memory added",
+        "MiB",
+        Better.AT_MOST,
+        40,
+        _memory,
+        ptrace_target=40,
+        network=True,
+    ),
 )
 
 

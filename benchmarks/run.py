@@ -1,6 +1,6 @@
 """Print how fast views are, as ratios to native figures of the same run.
 
-Every row is measured in rounds: native, view and peers one after the other, in turn
+Every row is measured in rounds: native, views and peers one after the other, in turn
 forwards and backwards, so that whatever else the machine does meets all of them. A
 ratio is the median of the rounds' ratios. docs/benchmarks.md tells how to read it.
 """
@@ -15,13 +15,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import places
-from places import MeasureError, Place
+from places import MeasureError
 from rich.console import Console
 from rich.table import Table
 from rows import ROWS, Bench, Better, Row
@@ -29,7 +29,8 @@ from rows import ROWS, Bench, Better, Row
 _HERE = Path(__file__).resolve().parent
 _UMVIEW = Path(sys.executable).with_name("umview")
 _NOBODY = 65534
-_NATIVE, _VIEW = "native", "view"
+_NATIVE, _SECCOMP, _PTRACE = "native", "seccomp", "ptrace"
+_VIEWS = (_SECCOMP, _PTRACE)
 _BUSY = 0.5  # a load from which on rows that use several CPUs suffer
 
 
@@ -41,7 +42,7 @@ class Effort:
     seconds: float
 
 
-_FULL = Effort(rounds=7, seconds=0.4)
+_FULL = Effort(rounds=5, seconds=0.4)
 _QUICK = Effort(rounds=2, seconds=0.15)
 
 
@@ -68,21 +69,29 @@ class Result:
             return statistics.median(other / base for base, other in pairs)
         return statistics.median(base / other for base, other in pairs)
 
-    def reached(self) -> bool | None:
-        """Return whether the view meets the row's target; None where there is none."""
+    def shown(self, place: str) -> float | None:
+        """Return what tells how good a place is: its ratio, or its own figure."""
         at_most = self.row.better is Better.AT_MOST
-        seen = self.median(_VIEW) if at_most else self.ratio(_VIEW)
-        if seen is None or self.row.target is None:
+        return self.median(place) if at_most else self.ratio(place)
+
+    def target(self, tracer: str) -> float | None:
+        """Return what a view of a tracer is meant to show."""
+        return self.row.target if tracer == _SECCOMP else self.row.ptrace_target
+
+    def reached(self, tracer: str) -> bool | None:
+        """Return whether a view meets the row's target; None where there is none."""
+        seen, target = self.shown(tracer), self.target(tracer)
+        if seen is None or target is None:
             return None
-        return seen <= self.row.target if at_most else seen >= self.row.target
+        return seen <= target if self.row.better is Better.AT_MOST else seen >= target
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark.
 
     Returns:
-        0 if every row has its native and its view's figure, targets reached or not;
-        1 if one has not.
+        0 if every row has its native and its views' figures, targets reached or not;
+        1 if one has not, or no view can run.
     """
     options = _parse(argv)
     if os.geteuid() == 0:
@@ -93,21 +102,23 @@ def main(argv: Sequence[str]) -> int:
     if load > _BUSY:
         console.print(f"The machine is busy (load {load:.1f}): ratios are rough.")
     with _prepared(effort) as bench:
-        faults = {peer.name: places.why_not(peer) for peer in places.peers()}
+        around = [places.view(_UMVIEW, name) for name in _VIEWS]
+        around += [*places.stoppers(), *places.networks()]
+        faults = {place.name: places.why_not(place) for place in around}
         missing = {name: reason for name, reason in faults.items() if reason}
-        peers = [peer for peer in places.peers() if peer.name not in missing]
         results = []
         for number, row in enumerate(options.only, 1):
             console.print(f"{number}/{len(options.only)} {row.title}", highlight=False)
-            results.append(_measure(row, bench, peers, effort.rounds))
+            results.append(_measure(row, bench, missing, effort.rounds))
     if options.json:
         sys.stdout.write(json.dumps(_plain(results, missing), indent=2) + "\n")
     else:
         _print(results, missing)
-    complete = all(
+    views = [name for name in _VIEWS if name not in missing]
+    complete = bool(views) and all(
         result.median(place) is not None
         for result in results
-        for place in (_NATIVE, _VIEW)
+        for place in (_NATIVE, *views)
     )
     return 0 if complete else 1
 
@@ -149,12 +160,13 @@ def _prepared(effort: Effort) -> Iterator[Bench]:
         yield Bench(netbench, source, folder, effort.seconds)
 
 
-def _measure(row: Row, bench: Bench, peers: list[Place], rounds: int) -> Result:
+def _measure(row: Row, bench: Bench, missing: Container[str], rounds: int) -> Result:
     """Measure one row in all its places; a place that fails once is left out."""
     result = Result(row)
-    around = [places.native(), places.view(_UMVIEW, *row.options)]
-    if row.peers:
-        around += peers
+    around = [places.native()]
+    around += [places.view(_UMVIEW, name, *row.options) for name in _VIEWS]
+    around += [*places.stoppers(), *(places.networks() if row.network else ())]
+    around = [place for place in around if place.name not in missing]
     for turn in range(rounds):
         for place in around if turn % 2 == 0 else around[::-1]:
             if place.name in result.failures:
@@ -171,14 +183,16 @@ def _measure(row: Row, bench: Bench, peers: list[Place], rounds: int) -> Result:
 
 def _print(results: list[Result], missing: dict[str, str]) -> None:
     table = Table(title="Speed of a view; ratios: 1 = native, higher is faster")
-    for heading in ("", "native", "view", "ratio", "target", "reached"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    peers = [peer.name for peer in places.peers()]
-    for name in peers:
-        table.add_column(name, justify="right")
+    peers = [peer.name for peer in (*places.stoppers(), *places.networks())]
+    titles = ("", "native", "seccomp", "ratio", "target", "ptrace", "ratio", "target")
+    for number, heading in enumerate((*titles, *peers)):
+        table.add_column(heading, justify="right" if number else "left")
     for result in results:
-        table.add_row(*_cells(result), *(_peer_cell(result, n, missing) for n in peers))
-    console = Console(width=None if sys.stdout.isatty() else 130)
+        native = _figure(result.median(_NATIVE), result.row.unit)
+        views = [cell for name in _VIEWS for cell in _view_cells(result, name)]
+        others = [_peer_cell(result, name) for name in peers]
+        table.add_row(result.row.title, native, *views, *others)
+    console = Console(width=None if sys.stdout.isatty() else 165)
     console.print(table)
     for name, reason in missing.items():
         console.print(f"{name} cannot run here: {reason}", highlight=False)
@@ -187,27 +201,25 @@ def _print(results: list[Result], missing: dict[str, str]) -> None:
             console.print(f"{result.row.name}, {name}: {reason}", highlight=False)
 
 
-def _cells(result: Result) -> list[str]:
-    row = result.row
-    at_most = row.better is Better.AT_MOST
-    target = "-" if row.target is None else f"{row.target:g}"
-    reached = {True: "[green]yes[/]", False: "[red]no[/]", None: "-"}[result.reached()]
+def _view_cells(result: Result, tracer: str) -> list[str]:
+    """Return a view's figure, ratio and target, green if reached and red if not."""
+    wanted = result.target(tracer)
+    target = "-" if wanted is None else f"{wanted:g}"
+    if wanted is not None and result.row.better is Better.AT_MOST:
+        target = f"≤ {target} {result.row.unit}"
+    word, colour = {True: ("", "green"), False: ("not ", "red"), None: ("", "white")}[
+        result.reached(tracer)
+    ]
     return [
-        row.title,
-        _figure(result.median(_NATIVE), row.unit),
-        _figure(result.median(_VIEW), row.unit),
-        _figure(result.ratio(_VIEW)),
-        f"≤ {target} {row.unit}" if at_most else target,
-        reached,
+        _figure(result.median(tracer), result.row.unit),
+        _figure(result.ratio(tracer)),
+        f"[{colour}]{word}{target}[/]",
     ]
 
 
-def _peer_cell(result: Result, name: str, missing: dict[str, str]) -> str:
-    if name in missing:
-        return "cannot run"
-    if result.row.better is Better.AT_MOST:
-        return _figure(result.median(name), result.row.unit)
-    return _figure(result.ratio(name))
+def _peer_cell(result: Result, name: str) -> str:
+    unit = result.row.unit if result.row.better is Better.AT_MOST else ""
+    return _figure(result.shown(name), unit)
 
 
 def _figure(value: float | None, unit: str = "") -> str:
@@ -229,8 +241,8 @@ def _plain(results: list[Result], missing: dict[str, str]) -> dict[str, object]:
                 "title": result.row.title,
                 "unit": result.row.unit,
                 "better": result.row.better.name.lower(),
-                "target": result.row.target,
-                "reached": result.reached(),
+                "targets": {name: result.target(name) for name in _VIEWS},
+                "reached": {name: result.reached(name) for name in _VIEWS},
                 "medians": {name: result.median(name) for name in result.figures},
                 "ratios": {name: result.ratio(name) for name in result.figures},
                 "figures": result.figures,
