@@ -12,7 +12,10 @@ C_FORMATTED := $(shell find csrc benchmarks tests examples -name '*.[ch]' 2>/dev
 # What is built is for other users too, whatever the caller's umask.
 PUBLIC := umask 022 &&
 
-.PHONY: build demo test test-apps lint format bench docs clean
+# The tests that start views.
+SUITES := tests/views tests/apps tests/modules
+
+.PHONY: build demo test test-ptrace test-container test-old-kernel test-apps lint format bench docs clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/linked
@@ -36,6 +39,10 @@ build/hello: examples/hello.go
 	$(PUBLIC) mkdir -p build && GOCACHE=$(CURDIR)/build/go GO111MODULE=off \
 		CGO_ENABLED=0 go build -o $@ $<
 
+# What the tests start umview in.
+build/setting: tests/settings/setting.c | $(VENV)/made
+	$(PUBLIC) mkdir -p build && $(CC) -O1 -Wall -o $@ $< -lseccomp
+
 # In a copy of the tree (see scripts/unprivileged) the targets build there.
 demo:
 	scripts/system-packages demo
@@ -44,12 +51,24 @@ demo:
 # make test ARGS="tests/unit -k boundary"
 test:
 	scripts/system-packages test
-	scripts/unprivileged build $(PYTHON) -m pytest -p no:cacheprovider $(ARGS)
+	scripts/unprivileged "build build/setting" \
+		$(PYTHON) -m pytest -p no:cacheprovider $(ARGS)
+
+# What depends on the tracer, under ptrace: asked for, and found in settings where
+# seccomp does not work (see tests/settings/setting.c).
+test-ptrace: export UMVIEW_TRACER := ptrace
+test-container: export UMVIEW_SETTING := container
+test-old-kernel: export UMVIEW_SETTING := old-kernel
+test-ptrace test-container test-old-kernel:
+	scripts/system-packages test
+	scripts/unprivileged "build build/setting" \
+		$(PYTHON) -m pytest -p no:cacheprovider $(or $(ARGS),$(SUITES))
 
 # Browsers and other big programs: make test-apps ARGS="-k chromium"
 test-apps:
 	scripts/system-packages test apps
-	scripts/unprivileged build $(PYTHON) -m pytest -p no:cacheprovider tests/heavy $(ARGS)
+	scripts/unprivileged "build build/setting" \
+		$(PYTHON) -m pytest -p no:cacheprovider tests/heavy $(ARGS)
 
 bench:
 	scripts/system-packages bench

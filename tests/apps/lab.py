@@ -15,7 +15,6 @@ import random
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -26,9 +25,10 @@ from typing import IO, Any, Literal
 import pytest
 from _pytest.mark import ParameterSet
 
+from tests.setting import umview
+
 SYSTEM_PYTHON = "/usr/bin/python3"
 NOBODY = 65534
-UMVIEW = Path(sys.prefix) / "bin" / "umview"
 PROGRAMS = Path(__file__).parent / "programs"
 Where = Literal["native", "view"]
 _AGENT = Path(__file__).with_name("agent.py")
@@ -84,7 +84,7 @@ def in_view(argv: Sequence[str], where: Where, *umnet: str) -> list[str]:
     """Return argv itself, or what runs it in a view with the default network."""
     if where == "native":
         return list(argv)
-    return [str(UMVIEW), "-p", ",".join(("umnet", *umnet)), *argv]
+    return umview("-p", ",".join(("umnet", *umnet)), *argv)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ import pytest
 
 from tests.apps.lab import (
     SYSTEM_PYTHON,
-    UMVIEW,
     Site,
     User,
     Where,
     free_port,
     require,
 )
+from tests.setting import umview
 
 _RETRY = 0.01
 
@@ -73,7 +73,7 @@ def test_exit_status_names_the_signal(user: User, where: Where, what: str) -> No
 def test_mistake_in_an_option_is_one_line_and_125(
     user: User, module: str, named: Sequence[str]
 ) -> None:
-    got = user.run([str(UMVIEW), "-p", module, "true"], "native")
+    got = user.run(umview("-p", module, "true"), "native")
     assert got.returncode == 125
     assert got.stdout == ""
     assert len(got.stderr.splitlines()) == 1, got.stderr
@@ -115,9 +115,7 @@ def test_null_network_has_no_family(user: User) -> None:
         "    except OSError as exc:\n"
         "        print(exc.errno)\n"
     )
-    got = user.run(
-        [str(UMVIEW), "-p", "umnetnull", SYSTEM_PYTHON, "-c", script], "native"
-    )
+    got = user.run(umview("-p", "umnetnull", SYSTEM_PYTHON, "-c", script), "native")
     assert got.stdout == "97\n97\n", got
 
 
@@ -132,7 +130,7 @@ def test_native_network_is_the_hosts(user: User) -> None:
         ):
             url = f"http://127.0.0.1:{port}/"
             fetch = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url]
-            got = user.run([str(UMVIEW), "-p", "umnetnative", *fetch], "native")
+            got = user.run(umview("-p", "umnetnative", *fetch), "native")
             assert got.stdout == "200", got
     finally:
         host.close()
@@ -310,7 +308,7 @@ def test_killed_front_takes_the_command_along(user: User) -> None:
 def test_nothing_stays_in_tmp_where_no_runtime_directory_is(user: User) -> None:
     name = user.folder.name
     folder = f"/tmp/umview-{user.folder.stat().st_uid}/{name}"
-    view = [str(UMVIEW), "-p", "umnet", "-V", name]
+    view = umview("-p", "umnet", "-V", name)
     got = user.run([*view, "ls", "-d", folder], "native", XDG_RUNTIME_DIR="")
     assert got.stdout == f"{folder}\n", got
     assert not os.path.exists(folder)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.lab import SYSTEM_PYTHON, UMVIEW, User, free_port
+from tests.apps.lab import SYSTEM_PYTHON, User, free_port
+from tests.setting import umview
 
 PROBES = Path(__file__).with_name("probes")
 _LIMIT = 180.0
@@ -26,17 +27,15 @@ Seen = dict[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A stack and a tracer: what every probe is run in, and how umview gets it.
+    """A stack that every probe is run in.
 
     Attributes:
         name: What the test's id says.
         module: The module of the stack.
-        options: umview's options for the tracer.
     """
 
     name: str
     module: str
-    options: tuple[str, ...] = ()
 
 
 SETUPS = (Setup("umnet", "umnet"),)
@@ -60,7 +59,7 @@ def command(
     port = free_port()
     module = f"{setup.module},host,fwd={port}:{_INLET},fwd=[::1]:{port}:{_INLET}"
     environment |= {"UM_OUTSIDE": "10.0.2.2 fd00::2", "UM_INWARD": f"{port} {_INLET}"}
-    return [str(UMVIEW), *setup.options, "-p", module, *argv], environment
+    return umview("-p", module, *argv), environment
 
 
 @dataclass(slots=True)
@@ -98,18 +97,7 @@ class Probes:
         return False
 
     def _run(self, probe: str, setup: Setup | None, *cases: str) -> Seen:
-        argv = [SYSTEM_PYTHON, str(PROBES / "kit.py"), probe, *cases]
-        environment = {"UM_PEER": str(self.peer)}
-        if setup is not None:
-            port = free_port()
-            module = (
-                f"{setup.module},host,fwd={port}:{_INLET},fwd=[::1]:{port}:{_INLET}"
-            )
-            argv = [str(UMVIEW), *setup.options, "-p", module, *argv]
-            environment |= {
-                "UM_OUTSIDE": "10.0.2.2 fd00::2",
-                "UM_INWARD": f"{port} {_INLET}",
-            }
+        argv, environment = command(self.peer, setup, "kit.py", probe, *cases)
         # A file may take longer than faulthandler_timeout; its traces would only alarm.
         faulthandler.cancel_dump_traceback_later()
         where = setup.name if setup else "natively"
