@@ -13,7 +13,7 @@ C_FORMATTED := $(shell find csrc benchmarks tests examples -name '*.[ch]' 2>/dev
 PUBLIC := umask 022 &&
 
 # The tests that start views.
-SUITES := tests/views tests/apps tests/modules
+SUITES := tests/apps tests/modules tests/views
 
 .PHONY: build demo test test-ptrace test-container test-old-kernel test-apps lint format bench docs clean
 .DELETE_ON_ERROR:

@@ -314,13 +314,13 @@ def test_nothing_stays_in_tmp_where_no_runtime_directory_is(user: User) -> None:
     assert not os.path.exists(folder)
 
 
-def _end_orphaned_sleeps() -> None:
+def _end_orphaned_sleeps(others: set[psutil.Process]) -> None:
     """End commands that live on without umview; they are ours when that has died.
 
     One that umview was just starting becomes "sleep" only later, or ends by itself.
     """
     deadline = time.monotonic() + 10
-    while orphans := psutil.Process().children():
+    while orphans := set(psutil.Process().children()) - others:
         assert time.monotonic() < deadline, orphans
         for process in orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -333,6 +333,7 @@ def _end_orphaned_sleeps() -> None:
 @pytest.mark.parametrize("victim", ["front", "supervisor", "both"])
 def test_sigkill_at_any_point_leaves_nothing(user: User, victim: str) -> None:
     """Kill umview's processes at moments spread over its start and a little after."""
+    others = set(psutil.Process().children())
     for moment_ms in range(0, 200, 20):
         with user.popen(["sleep", "60"], "view", stderr=subprocess.DEVNULL) as front:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -345,6 +346,6 @@ def test_sigkill_at_any_point_leaves_nothing(user: User, victim: str) -> None:
                     process.kill()
             if below or victim != "supervisor":
                 front.wait(10)
-        _end_orphaned_sleeps()
+        _end_orphaned_sleeps(others)
     # What the killed ones could not remove goes with the next view.
     assert user.run(["true"], "view").returncode == 0
