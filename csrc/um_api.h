@@ -47,6 +47,7 @@ enum um_event_kind {
                          data = the struct ifreq or ifconf that it points to */
     UM_EVENT_OPEN,    /* id, request = the flags, data = the path: a file of a
                          folder of um_folder_add() */
+    UM_EVENT_CALL,    /* data = struct um_traced: see um_trace_start() */
     UM_EVENT_ENDED    /* no process is left under the filter */
 };
 
@@ -63,6 +64,48 @@ struct um_event {
     uint32_t portid;   /* netlink address of the socket */
     uint32_t len;
     uint8_t *data; /* len bytes, freed by um_event_free() */
+};
+
+/* What became of a stopped call. */
+enum um_outcome {
+    UM_OUTCOME_ANSWERED,    /* result: a value, or a negative errno */
+    UM_OUTCOME_KERNEL,      /* it was left to the kernel; no result is known */
+    UM_OUTCOME_INTERRUPTED, /* a signal came first */
+    UM_OUTCOME_GONE         /* the thread ended first */
+};
+
+/* A stopped call; pieces of what its arguments name follow. */
+struct um_traced {
+    int64_t began_ns; /* CLOCK_REALTIME */
+    int64_t took_ns;
+    int64_t result;
+    uint64_t args[6];
+    int32_t nr; /* __NR_* */
+    int32_t tid;
+    uint32_t outcome;
+    int32_t stack; /* -1: none */
+    int32_t road;  /* -1: none */
+    int32_t pad;
+};
+
+enum um_part {
+    UM_PART_VALUE,   /* what the argument points to */
+    UM_PART_ROOM,    /* the same, an int: the length that the program gave */
+    UM_PART_HEADER,  /* a struct msghdr; and what that names: */
+    UM_PART_NAME,    /* ... a sockaddr */
+    UM_PART_DATA,    /* ... the data of its vector */
+    UM_PART_CONTROL, /* ... control messages */
+};
+
+/* Before the bytes of a piece; the next one begins at a multiple of 8. */
+struct um_piece_head {
+    uint8_t arg;   /* which argument */
+    uint8_t part;  /* enum um_part */
+    uint8_t out;   /* seen before the answer, not when the call came */
+    uint8_t index; /* of the message, in sendmmsg and recvmmsg */
+    uint32_t len;  /* of what was named, of which ... */
+    uint32_t size; /* ... these many bytes follow */
+    uint32_t pad;
 };
 
 /* One line of the listing of sockets, see um_socket_list(). */
@@ -100,6 +143,7 @@ struct um_call_row {
 };
 struct um_option_row {
     const char *level, *name;
+    int level_number, name_number;
     int settable;
     int refused;      /* it can be set to its default only */
     int checked;      /* a socket of the host says what is wrong with a value */
@@ -116,6 +160,9 @@ int um_option_row(int i, struct um_option_row *ret);
 /* Make a switchboard. rundir: a directory of mode 0700 in which sockets are
  * bound for a moment (no name stays). Return: NULL with errno set. */
 struct um_switchboard *um_switchboard_create(const char *rundir);
+/* Stop the switchboard's thread; calls that still wait are over, and events may
+ * be taken yet. */
+void um_switchboard_stop(struct um_switchboard *sb);
 /* Stop the threads and free everything; NULL is fine. Programs that still
  * wait get ENOSYS from the kernel. */
 void um_switchboard_destroy(struct um_switchboard *sb);
@@ -165,6 +212,8 @@ int um_take_fd(int pid, int fd);
 /* Make the calling process the parent of orphans below it (prctl(2),
  * PR_SET_CHILD_SUBREAPER). */
 int um_subreaper_set(void);
+/* Tell of every call when it is over: UM_EVENT_CALL. */
+void um_trace_start(struct um_switchboard *sb);
 /* Start the threads; notify_fd: the listener, owned from now on. */
 int um_switchboard_start(struct um_switchboard *sb, int notify_fd);
 

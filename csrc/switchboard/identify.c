@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #include "../pump/pump.h"
-#include "um.h"
+#include "trace.h"
 
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD O_EXCL /* Linux 6.9 */
@@ -177,6 +177,8 @@ int um_identify(struct um_call *call)
         return 0;
     call->sock->tid = call->tid;
     call->sock->number = (int)call->args[0];
+    if (call->trace)
+        um_trace_socket(call);
     if (call->sock->conn)
         um_conn_seen(call->sock->conn, call->tid, call->sock->number);
     return 1;

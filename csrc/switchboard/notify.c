@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 #include "loop.h"
+#include "trace.h"
 
 enum { SWEEP_BATCH = 64, SWEEP_MS = 2000, WAKE_LOOKS = 2000 };
 
@@ -86,15 +87,22 @@ static void finish(struct um_call *call, um_verdict verdict)
 {
     if (verdict == UM_PARKED)
         return;
+    if (call->trace)
+        um_trace_look(call, verdict);
+    bool taken = true;
     if (verdict != UM_ANSWERED) {
-        bool taken = (!call->undo || um_call_waits(call)) &&
-                     send_verdict(call, verdict) == 0;
+        taken = (!call->undo || um_call_waits(call)) &&
+                send_verdict(call, verdict) == 0;
         if (!taken && call->undo)
             call->undo(call);
         /* Sent before, it would end the very call that it belongs to. */
         if (taken && call->broken_pipe)
             syscall(SYS_tkill, call->tid, SIGPIPE);
     }
+    if (call->trace && taken)
+        um_trace_end(call, verdict);
+    else if (call->trace)
+        um_trace_abandon(call);
     if (call->fd >= 0)
         close(call->fd);
     call->fd = -1;
@@ -108,7 +116,11 @@ int um_answer_fd(struct um_call *call, int fd, int cloexec)
         .srcfd = (uint32_t)fd,
         .newfd_flags = (uint32_t)cloexec,
     };
+    if (call->trace)
+        um_trace_look(call, 0);
     int number = ioctl(call->sb->notify_fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    if (call->trace)
+        um_trace_given(call, number);
     return number < 0 ? -errno : number;
 }
 
@@ -195,6 +207,15 @@ static void release(struct um_parked *p)
     if (p->call.fd >= 0)
         close(p->call.fd);
     um_later_free(p->call.sb, p);
+}
+
+/* Forget a parked call that nobody waits for any more. */
+static void abandon(struct um_parked *p)
+{
+    detach(p);
+    if (p->call.trace)
+        um_trace_abandon(&p->call);
+    release(p);
 }
 
 static struct um_parked *new_parked(struct um_call *call, um_handler *handler)
@@ -325,8 +346,7 @@ static void run_waiters(struct um_sock *sock)
         if (um_call_valid(&p->call)) {
             go_on = run_again(p) || all;
         } else {
-            detach(p);
-            release(p);
+            abandon(p);
         }
     }
 }
@@ -356,8 +376,7 @@ static void drop_stale(struct um_switchboard *sb, struct um_call *call)
         call->interrupted =
             p->call.limited && p->call.nr == call->nr &&
             memcmp(p->call.args, call->args, sizeof call->args) == 0;
-        detach(p);
-        release(p);
+        abandon(p);
     }
 }
 
@@ -414,8 +433,7 @@ void um_parked_tick(struct um_switchboard *sb)
             um_list_remove(&p->all);
             um_list_append(&sb->parked, &p->all);
         } else {
-            detach(p);
-            release(p);
+            abandon(p);
         }
     }
 }
@@ -425,8 +443,7 @@ void um_parked_drop_all(struct um_switchboard *sb)
     while (!um_list_empty(&sb->parked)) {
         struct um_parked *p =
             UM_CONTAINER(sb->parked.next, struct um_parked, all);
-        detach(p);
-        release(p);
+        abandon(p);
     }
 }
 
@@ -448,6 +465,8 @@ static void answer_one(struct um_switchboard *sb)
     memcpy(call.args, notif->data.args, sizeof call.args);
     if (sb->parked_count)
         drop_stale(sb, &call);
+    if (sb->tracing)
+        um_trace_begin(&call);
     um_handler *handler = um_handler_of(call.nr);
     if (!handler)
         um_log(sb, UM_LOG_ERROR, "no handler for system call %d", call.nr);

@@ -831,6 +831,8 @@ int um_option_row(int i, struct um_option_row *ret)
     *ret = (struct um_option_row){
         .level = row->level_text,
         .name = plain_text(row->text),
+        .level_number = row->level,
+        .name_number = row->name,
         .settable = row->set != NULL || (row->how & (KERNEL | REFUSED)),
         .refused = (row->how & REFUSED) != 0,
         .checked = (row->how & (KERNEL | REFUSED)) != 0,

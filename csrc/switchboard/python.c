@@ -55,7 +55,11 @@ struct um_python {
     pthread_cond_t listed;
     struct queued_event *first_event, **last_event;
     struct order *first_order, **last_order;
+    uint32_t traced; /* events of UM_EVENT_CALL that wait */
+    bool behind;     /* they are too many */
 };
+
+enum { TRACED_MANY = 4096, TRACED_FEW = TRACED_MANY / 2 };
 
 struct um_python *um_python_create(void)
 {
@@ -112,8 +116,20 @@ void um_tell_python(struct um_switchboard *sb, struct um_event *event)
     pthread_mutex_lock(&sb->python->lock);
     *sb->python->last_event = q;
     sb->python->last_event = &q->next;
+    if (event->kind == UM_EVENT_CALL && ++sb->python->traced >= TRACED_MANY)
+        sb->python->behind = true;
     pthread_mutex_unlock(&sb->python->lock);
     kick(sb->event_fd);
+}
+
+bool um_python_behind(struct um_switchboard *sb)
+{
+    if (!sb->tracing)
+        return false;
+    pthread_mutex_lock(&sb->python->lock);
+    bool behind = sb->python->behind;
+    pthread_mutex_unlock(&sb->python->lock);
+    return behind;
 }
 
 static um_verdict never(struct um_call *call)
@@ -158,7 +174,12 @@ int um_event_next(struct um_switchboard *sb, struct um_event *ret)
     struct um_python *python = sb->python;
     pthread_mutex_lock(&python->lock);
     struct queued_event *q = python->first_event;
+    bool caught_up = false;
     if (q) {
+        if (q->event.kind == UM_EVENT_CALL && --python->traced <= TRACED_FEW) {
+            caught_up = python->behind;
+            python->behind = false;
+        }
         python->first_event = q->next;
         if (!q->next)
             python->last_event = &python->first_event;
@@ -168,6 +189,8 @@ int um_event_next(struct um_switchboard *sb, struct um_event *ret)
         (void)n; /* EAGAIN: it was empty */
     }
     pthread_mutex_unlock(&python->lock);
+    if (caught_up)
+        kick(sb->kick_fd);
     if (!q)
         return 0;
     *ret = q->event;

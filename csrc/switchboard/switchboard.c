@@ -97,7 +97,8 @@ static void *run(void *arg)
     prctl(PR_SET_NAME, "um-switchboard", 0, 0, 0);
     while (!sb->stop) {
         struct pollfd ready[] = {
-            {.fd = sb->ended ? -1 : sb->notify_fd, .events = POLLIN},
+            {.fd = sb->ended || um_python_behind(sb) ? -1 : sb->notify_fd,
+             .events = POLLIN},
             {.fd = sb->epoll_fd, .events = POLLIN}};
         (void)poll(ready, 2, um_parked_timeout_ms(sb));
         /* First what a send() has queued, then the call that may ask for it:
@@ -218,12 +219,17 @@ static void stop_thread(struct um_switchboard *sb)
     sb->running = false;
 }
 
+void um_switchboard_stop(struct um_switchboard *sb)
+{
+    stop_thread(sb);
+    um_parked_drop_all(sb);
+}
+
 void um_switchboard_destroy(struct um_switchboard *sb)
 {
     if (!sb)
         return;
-    stop_thread(sb);
-    um_parked_drop_all(sb);
+    um_switchboard_stop(sb);
     um_pump_destroy(sb->pump);
     for (size_t i = 0; i < UM_SOCK_BUCKETS; i++)
         while (sb->socks[i])

@@ -71,6 +71,7 @@ typedef int64_t um_verdict;
 struct um_sock;
 struct um_switchboard;
 struct um_stack;
+struct um_trace;
 
 /* A stopped call. On the stack of the loop, or inside a struct um_parked. */
 struct um_call {
@@ -92,7 +93,8 @@ struct um_call {
     /* Called when the call was abandoned before our answer came. */
     void (*undo)(struct um_call *call);
     void *undo_arg;
-    int undo_count; /* of datagrams taken */
+    int undo_count;         /* of datagrams taken */
+    struct um_trace *trace; /* trace.h; NULL: nothing is traced */
 };
 
 typedef um_verdict um_handler(struct um_call *call);
@@ -351,6 +353,8 @@ um_verdict um_ask_python(struct um_call *call, struct um_event *event);
 /* An event without a call. */
 void um_tell_python(struct um_switchboard *sb, struct um_event *event);
 void um_python_kicked(struct um_switchboard *sb);
+/* Are too many traced calls waiting for Python? */
+bool um_python_behind(struct um_switchboard *sb);
 
 /* ---- stacks.c ---- */
 
@@ -622,7 +626,8 @@ struct um_switchboard {
     struct um_dgrams *dgrams;
     struct um_python *python;
     bool running;
-    bool ended; /* no process is left under the filter */
+    bool tracing; /* calls are told of: trace.h */
+    bool ended;   /* no process is left under the filter */
     volatile int stop;
     unsigned long thread;
     uint64_t serial;
