@@ -48,6 +48,9 @@ enum um_event_kind {
     UM_EVENT_OPEN,    /* id, request = the flags, data = the path: a file of a
                          folder of um_folder_add() */
     UM_EVENT_CALL,    /* data = struct um_traced: see um_trace_start() */
+    UM_EVENT_CHILD,   /* um_switchboard_trace(): the process pid has ended or
+                         stopped; request = its wait status, arg = whether
+                         others are left */
     UM_EVENT_ENDED    /* no process is left under the filter */
 };
 
@@ -214,8 +217,12 @@ int um_take_fd(int pid, int fd);
 int um_subreaper_set(void);
 /* Tell of every call when it is over: UM_EVENT_CALL. */
 void um_trace_start(struct um_switchboard *sb);
-/* Start the threads; notify_fd: the listener, owned from now on. */
-int um_switchboard_start(struct um_switchboard *sb, int notify_fd);
+/* Start the threads; listener: of the filter, owned from now on. */
+int um_switchboard_start(struct um_switchboard *sb, int listener);
+/* Start the threads and trace process pid, which is under the filter and may
+ * make no filtered call yet. SIGCHLD must be blocked in all threads, and only
+ * we may wait(2) from now on. Return: 0; -EPERM: tracing is forbidden. */
+int um_switchboard_trace(struct um_switchboard *sb, int pid);
 
 /* The rest may be called while the switchboard runs, from one thread. */
 

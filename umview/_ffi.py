@@ -32,6 +32,7 @@ class EventKind(IntEnum):
     NETLINK = lib.UM_EVENT_NETLINK
     IOCTL = lib.UM_EVENT_IOCTL
     OPEN = lib.UM_EVENT_OPEN
+    CHILD = lib.UM_EVENT_CHILD
     ENDED = lib.UM_EVENT_ENDED
 
 
@@ -346,9 +347,17 @@ class Switchboard:
         ]
         check(lib.um_hostname_set(self._sb, *names), "host name")
 
-    def start(self, notify_fd: int) -> None:
-        """Start the threads; notify_fd, the listener, is owned from now on."""
-        check(lib.um_switchboard_start(self._sb, notify_fd), "switchboard")
+    def start(self, listener: int) -> None:
+        """Start the threads; the filter's listener is owned from now on."""
+        check(lib.um_switchboard_start(self._sb, listener), "switchboard")
+
+    def trace(self, pid: int) -> None:
+        """Start the threads and trace a process; see um_switchboard_trace().
+
+        Raises:
+            OSError: EPERM if that is forbidden; ESRCH if it has ended.
+        """
+        check(lib.um_switchboard_trace(self._sb, pid), "ptrace")
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when an event waits."""

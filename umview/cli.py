@@ -22,7 +22,7 @@ own ports, own names. No privileges are needed and nothing of the host is change
                          (default: -p umnet)
   -V NAME                name the view (default: umview- and a number)
   -v                     say what is set up
-  --tracer auto|seccomp  what stops the calls of programs (default: auto)
+  --tracer auto|seccomp|ptrace  what stops the calls of programs (default: auto)
   --help, --version      show this text, or the version
 
 Modules:
@@ -56,7 +56,7 @@ The exit status is COMMAND's; 128+N if signal N ended it; 125 if umview itself f
 _SHORT = "hp:V:v"
 _LONG = ["help", "tracer=", "version"]
 _KNOWN = "-p, -V, -v, --tracer, --help, --version"
-_TRACERS = ("auto", "seccomp")
+_TRACERS = ("auto", "seccomp", "ptrace")
 
 
 class Request(NamedTuple):
@@ -66,6 +66,7 @@ class Request(NamedTuple):
     command: tuple[str, ...]
     name: str | None
     is_verbose: bool
+    tracer: str
     text: str | None = None  # to show, in place of all else
 
 
@@ -97,6 +98,7 @@ def parse(words: Sequence[str]) -> Request:
         command=tuple(command),
         name=found.get("-V"),
         is_verbose="-v" in found,
+        tracer=tracer,
         text=text,
     )
 
@@ -136,6 +138,7 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
         mask,
         ignores_children,
         inherited,
+        "ptrace" if request.tracer == "ptrace" else "seccomp",
     )
     return front.run(directory, job)
 

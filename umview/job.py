@@ -19,6 +19,7 @@ class Job(NamedTuple):
         ignores_children: Whether it finds SIGCHLD ignored. umview itself must not: it
             could not wait for anybody.
         inherited: The open descriptors above 2 that it finds.
+        tracer: What stops its calls: seccomp or ptrace.
     """
 
     mounts: Sequence[Mount]
@@ -27,3 +28,4 @@ class Job(NamedTuple):
     mask: frozenset[int]
     ignores_children: bool
     inherited: tuple[int, ...]
+    tracer: str

@@ -51,6 +51,7 @@ _IGNORED = (
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _INT = struct.Struct("=i")
+_CHILD = signal.SIGCHLD
 _NO_SECCOMP = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 _OLD_KERNEL = (
     "this kernel has no seccomp user notification, or its use is forbidden here: "
@@ -112,7 +113,10 @@ class _Supervisor:
         if self._stacks[0].kind is StackKind.NET:
             self._stacks.append(_apart(self._switchboard))
         self._filter = job.mounts[0].furnish(self._switchboard)
-        log.info("tracer: seccomp")
+        self._is_tracer = job.tracer == "ptrace"
+        if self._is_tracer:
+            self._filter |= Filter.TRACE
+        log.info("tracer: %s", "ptrace" if self._is_tracer else "seccomp")
         self._poll = select.poll()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._command = 0
@@ -134,7 +138,9 @@ class _Supervisor:
         theirs.close()
         _step_aside(self._job.inherited)
         self._line.send(Kind.STARTED, self._command)
-        wake = _wake_on_signals()
+        # under ptrace the C core alone waits for children
+        heard = {signal.SIGTERM} if self._is_tracer else {signal.SIGTERM, _CHILD}
+        wake = _wake_on_signals(heard)
         self._watch(wake, partial(self._woken, wake))
         self._watch(sync.fileno(), partial(self._handed_over, sync))
         self._watch(self._line.fileno(), self._left_alone)
@@ -170,7 +176,8 @@ class _Supervisor:
         for number in os.read(wake, select.PIPE_BUF):
             if number == signal.SIGTERM:
                 self._running = False
-        self._reap()
+        if not self._is_tracer:
+            self._reap()
 
     def _reap(self) -> None:
         """Take note of what has become of the children, adopted ones included."""
@@ -184,10 +191,7 @@ class _Supervisor:
                 break
             if pid == self._command:
                 self._command_changed(status)
-        if self._status is not None and self._line.fileno() in self._callbacks:
-            self._unwatch(self._line.fileno())
-            self._line.send(Kind.ENDED, self._status)
-            self._line.close()
+        self._tell_end()
 
     def _left_alone(self) -> None:
         """End the command, as the SIGKILL would have that ended the front.
@@ -210,6 +214,13 @@ class _Supervisor:
             code = os.waitstatus_to_exitcode(status)
             self._status = 128 - code if code < 0 else code
 
+    def _tell_end(self) -> None:
+        """Let the front go, where the command has ended and others have not."""
+        if self._status is not None and self._line.fileno() in self._callbacks:
+            self._unwatch(self._line.fileno())
+            self._line.send(Kind.ENDED, self._status)
+            self._line.close()
+
     def _handed_over(self, sync: socket.socket) -> None:
         """Take the listener and let the command run.
 
@@ -220,10 +231,15 @@ class _Supervisor:
         self._unwatch(sync.fileno())
         with sync:
             if len(message) < _INT.size:
+                if self._is_tracer:
+                    self._reap()
                 return
             with contextlib.suppress(ProcessLookupError, BrokenPipeError):
-                listener = _ffi.take_fd(self._command, *_INT.unpack(message))
-                self._switchboard.start(listener)
+                if self._is_tracer:
+                    self._switchboard.trace(self._command)
+                else:
+                    listener = _ffi.take_fd(self._command, *_INT.unpack(message))
+                    self._switchboard.start(listener)
                 self._watch(self._switchboard.fileno(), self._told)
                 sync.send(b"\n")
 
@@ -246,6 +262,12 @@ class _Supervisor:
                     self._answer(event, partial(self._ioctl, event))
                 case EventKind.OPEN:
                     self._answer(event, partial(self._open, event))
+                case EventKind.CHILD:
+                    self._command_changed(event.request)
+                    if event.arg:
+                        self._tell_end()
+                case EventKind.ENDED if self._is_tracer:
+                    self._running = False
                 case EventKind.ENDED:
                     pass  # our children tell better: also of those about to end
 
@@ -293,14 +315,14 @@ def _switchboard(runtime: Runtime) -> Switchboard:
         raise UmviewError(f"cannot start: {exc.strerror}") from exc
 
 
-def _wake_on_signals() -> int:
-    """Return a descriptor that the numbers of our signals can be read from."""
+def _wake_on_signals(heard: set[signal.Signals]) -> int:
+    """Return a descriptor that the numbers of these signals can be read from."""
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
+    for number in heard:
         signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.write(write, bytes((signal.SIGCHLD,)))  # for what came before
+    signal.pthread_sigmask(signal.SIG_SETMASK, {_CHILD} - heard)
+    os.write(write, bytes((_CHILD,)))  # for what came before
     return read
 
 

@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "um.h"
+#include "tracer.h"
 
 #ifndef __NR_open
 #define __NR_open (-1) /* aarch64 has openat only */
@@ -66,6 +66,8 @@ static const struct row {
     ROW(setns, NULL, "the kernel; C takes note"),
     ROW(prctl, "PR_SET_DUMPABLE, PR_GET_DUMPABLE",
         "C: to 0 is said to be done, and not done; else the kernel"),
+    ROW(ptrace, "with `--tracer ptrace`",
+        "C: to trace is forbidden (EPERM), for who is traced already"),
     {__NR_io_uring_setup, NULL, {"io_uring_setup", "", "the filter: ENOSYS"}},
 #undef ROW
 };
@@ -165,7 +167,7 @@ static um_verdict socket_netlink(struct um_call *call, struct um_stack *stack,
     if (type != SOCK_RAW && type != SOCK_DGRAM)
         return -ESOCKTNOSUPPORT;
     int end;
-    int fd = um_dgram_pair(flags, &end);
+    int fd = call->sb->tracer->make_pair(call, flags, &end);
     if (fd < 0)
         return fd;
     return install(call, stack, fd, end, AF_NETLINK, type, protocol, flags);
@@ -193,8 +195,9 @@ um_verdict um_handle_socket(struct um_call *call)
     if (protocol < 0)
         return protocol;
     int end = -1;
-    int fd = type == SOCK_STREAM ? um_stream_open(flags)
-                                 : um_dgram_pair(flags, &end);
+    const struct um_tracer *tracer = call->sb->tracer;
+    int fd = type == SOCK_STREAM ? tracer->make_stream(call, flags)
+                                 : tracer->make_pair(call, flags, &end);
     if (fd < 0)
         return fd;
     return install(call, stack, fd, end, domain, type, protocol, flags);

@@ -34,6 +34,7 @@
 #include "dgram.h"
 #include "options.h"
 #include "stream.h"
+#include "tracer.h"
 
 enum {
     SYN_TIMEOUT_MS = 127000, /* tcp(7), tcp_syn_retries = 6 */
@@ -124,17 +125,14 @@ static int replace_surrogate(struct um_call *call)
     struct um_switchboard *sb = call->sb;
     struct um_sock *old = call->sock;
     int flags = fcntl(call->fd, F_GETFL);
-    int fd = um_stream_open(flags & O_NONBLOCK ? SOCK_NONBLOCK : 0);
+    int fd = sb->tracer->renew(call, flags & O_NONBLOCK ? SOCK_NONBLOCK : 0);
     if (fd < 0)
         return fd;
     struct um_sock *sock = um_sock_create(sb, old->stack, fd, old->domain,
                                           SOCK_STREAM, old->protocol);
-    int rc = sock ? um_replace_fd(call, fd, (int)call->args[0]) : -ENOMEM;
-    if (rc < 0) {
-        if (sock)
-            um_sock_destroy(sb, sock);
+    if (!sock) {
         close(fd);
-        return rc;
+        return -ENOMEM;
     }
     sock->options = old->options;
     old->options = NULL;

@@ -433,14 +433,19 @@ static void surrogate_ready(struct um_switchboard *sb, struct um_watch *watch,
 
 /* ---- birth and end ---- */
 
+void um_dgram_size(int fd)
+{
+    int size = SURROGATE_BUFFER;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+}
+
 int um_dgram_pair(int flags, int *end)
 {
     int ends[2];
-    int size = SURROGATE_BUFFER;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0, ends) < 0)
         return -errno;
-    for (int i = 0; i < 2; i++)
-        setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    um_dgram_size(ends[0]);
+    um_dgram_size(ends[1]);
     *end = ends[1];
     return ends[0];
 }

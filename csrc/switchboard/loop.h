@@ -7,8 +7,6 @@
 
 #include "um.h"
 
-/* What poll says of the listener: answer a call, or note the end. */
-void um_notify_ready(struct um_switchboard *sb, short revents);
 /* Run what um_wake() has asked for. */
 void um_run_wakes(struct um_switchboard *sb);
 /* How long the loop may sleep for the sake of parked calls; -1: for ever. */

@@ -12,16 +12,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
-#include "um.h"
+#include "tracer.h"
 
 enum { PAGE = 4096, VECTOR_MAX = 1024 };
 
 bool um_call_valid(struct um_call *call)
 {
-    return ioctl(call->sb->notify_fd, SECCOMP_IOCTL_NOTIF_ID_VALID,
-                 &call->id) == 0;
+    return call->sb->tracer->valid(call);
 }
 
 ssize_t um_read_some(struct um_call *call, uint64_t address, void *ret,

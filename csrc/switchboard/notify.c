@@ -1,33 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * notify.c - answer the calls that the seccomp filter hands to us
+ * notify.c - stopped calls: from their coming to their answer
  *
- * A thread that makes a filtered call sleeps until its notification, named by
- * a 64-bit id, is answered. What shapes this file:
- * (1) A signal may abandon a notification at any time; the thread handles it
- *     and, if the call restarts, we are notified again under a new id. So
- *     every handler must survive running twice, and what it had taken for the
- *     caller goes back (call->undo) when the answer says ENOENT.
- * (2) A new descriptor goes in by ADDFD with its SEND flag (Linux 5.14), which
- *     also answers: in two steps, a signal in between would leave it behind.
- * (3) Nobody tells that a notification was abandoned. A parked call may be
- *     stale, then: a thread waits in one call only, so its next call displaces
- *     the stale one; and a slow sweep finds those of dead threads.
- * (4) SEND may be taken and still be lost: a thread that a signal has woken is
- *     on its way out, but counts as waiting until it has the listener's lock.
- *     /proc/TID/wchan tells who sleeps; it is asked before an answer that
- *     hands data or a result over (observed on Linux 6.18: of 3000 datagrams
- *     under a 5 kHz timer up to 13 were lost, with this none). ADDFD needs
- *     none of it: the caller itself installs the descriptor, and if it has
- *     left, ADDFD says ESRCH.
- * (5) A path without an answer would hang the program for ever: a handler
- *     returns a verdict, and only this file turns verdicts into answers.
+ * A tracer (tracer.h) stops a thread in a call and hands it to us; a handler
+ * returns a verdict; only this file turns verdicts into answers, for a path
+ * without an answer would hang the program for ever.
+ * (1) A signal may abandon a call at any time; the thread handles it and, if
+ *     the call restarts, it comes anew under a new id. So every handler must
+ *     survive running twice, and what it had taken for the caller goes back
+ *     (call->undo) when the answer finds nobody.
+ * (2) Nobody may tell that a call was abandoned. A parked call may be stale,
+ *     then: a thread waits in one call only, so its next call displaces the
+ *     stale one; and a slow sweep finds those of dead threads.
  *
  * A parked call is a piece of memory in a list of its socket. No descriptor
  * is held for it and no work is done until the socket has something for it;
  * um_park_until() is the exception, for the rare calls that must wait for what
  * the kernel alone sees.
- * See seccomp_unotify(2).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,8 +32,9 @@
 
 #include "loop.h"
 #include "trace.h"
+#include "tracer.h"
 
-enum { SWEEP_BATCH = 64, SWEEP_MS = 2000, WAKE_LOOKS = 2000 };
+enum { SWEEP_BATCH = 64, SWEEP_MS = 2000 };
 
 int64_t um_now_ms(void)
 {
@@ -55,44 +45,26 @@ int64_t um_now_ms(void)
 
 /* ---- answers ---- */
 
-/* Answer with a verdict. Return: 0, or -ENOENT if nobody waits any more. */
-static int send_verdict(const struct um_call *call, um_verdict verdict)
-{
-    struct seccomp_notif_resp resp = {.id = call->id};
-    if (verdict == UM_CONTINUE)
-        resp.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-    else if (verdict < 0)
-        resp.error = (int32_t)verdict;
-    else
-        resp.val = verdict;
-    if (ioctl(call->sb->notify_fd, SECCOMP_IOCTL_NOTIF_SEND, &resp) == 0)
-        return 0;
-    return -errno;
-}
-
 bool um_call_waits(struct um_call *call)
 {
-    for (int i = 0; i < WAKE_LOOKS; i++) {
-        if (um_thread_sleeps(call->sb, call->tid) != 0)
-            return true;
-        if (!um_call_valid(call))
-            return false;
-        sched_yield();
-    }
-    return true; /* this kernel does not tell */
+    return call->sb->tracer->waits(call);
 }
 
 /* Carry a verdict out and release what the call holds. */
 static void finish(struct um_call *call, um_verdict verdict)
 {
-    if (verdict == UM_PARKED)
+    const struct um_tracer *tracer = call->sb->tracer;
+    if (verdict == UM_PARKED) {
+        if (tracer->sleep && !call->brief)
+            tracer->sleep(call);
         return;
+    }
     if (call->trace)
         um_trace_look(call, verdict);
     bool taken = true;
     if (verdict != UM_ANSWERED) {
         taken = (!call->undo || um_call_waits(call)) &&
-                send_verdict(call, verdict) == 0;
+                tracer->send(call, verdict) == 0;
         if (!taken && call->undo)
             call->undo(call);
         /* Sent before, it would end the very call that it belongs to. */
@@ -110,22 +82,15 @@ static void finish(struct um_call *call, um_verdict verdict)
 
 int um_answer_fd(struct um_call *call, int fd, int cloexec)
 {
-    struct seccomp_notif_addfd add = {
-        .id = call->id,
-        .flags = SECCOMP_ADDFD_FLAG_SEND,
-        .srcfd = (uint32_t)fd,
-        .newfd_flags = (uint32_t)cloexec,
-    };
     if (call->trace)
         um_trace_look(call, 0);
-    int number = ioctl(call->sb->notify_fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
+    int number = call->sb->tracer->give(call, fd, cloexec);
     if (call->trace)
-        um_trace_given(call, number);
-    return number < 0 ? -errno : number;
+        um_trace_given(call, number < 0 ? -1 : number);
+    return number;
 }
 
-/* Is descriptor number of the caller closed on exec? Return: O_CLOEXEC or 0. */
-static unsigned int cloexec_of(struct um_call *call, int number)
+int um_cloexec_of(const struct um_call *call, int number)
 {
     char path[64], line[64];
     unsigned int flags = 0;
@@ -137,21 +102,7 @@ static unsigned int cloexec_of(struct um_call *call, int number)
         if (sscanf(line, "flags: %o", &flags) == 1)
             break;
     fclose(f);
-    return flags & O_CLOEXEC;
-}
-
-int um_replace_fd(struct um_call *call, int fd, int number)
-{
-    struct seccomp_notif_addfd add = {
-        .id = call->id,
-        .flags = SECCOMP_ADDFD_FLAG_SETFD,
-        .srcfd = (uint32_t)fd,
-        .newfd = (uint32_t)number,
-        .newfd_flags = cloexec_of(call, number),
-    };
-    if (ioctl(call->sb->notify_fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0)
-        return -errno;
-    return 0;
+    return (int)(flags & O_CLOEXEC);
 }
 
 bool um_call_nonblocking(struct um_call *call, int msg_flags)
@@ -183,6 +134,13 @@ static struct um_parked **tid_bucket(struct um_switchboard *sb, pid_t tid)
     return &sb->parked_by_tid[(uint32_t)tid % UM_TID_BUCKETS];
 }
 
+static void stop_watching(struct um_parked *p)
+{
+    if (p->watch.fd >= 0)
+        um_watch_remove(p->call.sb, &p->watch);
+    p->watch.fd = -1;
+}
+
 /* Take a parked call out of every list. Its call stays the caller's. */
 static void detach(struct um_parked *p)
 {
@@ -196,10 +154,7 @@ static void detach(struct um_parked *p)
     um_list_remove(&p->all);
     um_list_remove(&p->timed);
     sb->parked_count--;
-    if (p->watch.fd >= 0) {
-        um_watch_remove(sb, &p->watch);
-        p->watch.fd = -1;
-    }
+    stop_watching(p);
 }
 
 static void release(struct um_parked *p)
@@ -228,6 +183,7 @@ static struct um_parked *new_parked(struct um_call *call, um_handler *handler)
     p->call.again = true;
     p->handler = handler;
     p->sock = call->sock;
+    p->verdict = UM_PARKED;
     p->watch.fd = -1;
     um_list_init(&p->waiters);
     um_list_init(&p->timed);
@@ -260,25 +216,48 @@ um_verdict um_park(struct um_call *call, um_handler *handler,
     return UM_PARKED;
 }
 
-/* Run a parked call again; it is freed, or parked anew by its handler.
- * Return: false if it was parked again. */
-static bool run_again(struct um_parked *p)
+/* Go on with a parked call, which stands; it is freed, or parked anew by its
+ * handler. Return: false if it was parked again. */
+static bool resume(struct um_parked *p)
 {
     struct um_sock *expected = p->sock;
     struct um_call call = p->call;
     p->call.fd = -1;
     um_handler *handler = p->handler;
+    um_verdict verdict = p->verdict;
     detach(p);
     release(p);
-    um_verdict verdict;
     /* The number may lead to another socket by now. */
-    if (expected && call.fd < 0 &&
-        (um_identify(&call) != 1 || call.sock != expected))
+    if (verdict != UM_PARKED)
+        ;
+    else if (expected && call.fd < 0 &&
+             (um_identify(&call) != 1 || call.sock != expected))
         verdict = -EBADF;
     else
         verdict = handler(&call);
     finish(&call, verdict);
     return verdict != UM_PARKED;
+}
+
+/* Must its thread come before it can be run again? */
+static bool must_come(const struct um_parked *p)
+{
+    return p->call.sb->tracer->recall && !p->call.brief;
+}
+
+/* Run a parked call again, now or when its thread has come. Return: false if
+ * it was parked again, or comes. */
+static bool run_again(struct um_parked *p)
+{
+    if (!must_come(p))
+        return resume(p);
+    um_list_remove(&p->timed);
+    stop_watching(p);
+    if (!p->recalled) {
+        p->recalled = true;
+        p->call.sb->tracer->recall(&p->call);
+    }
+    return false;
 }
 
 static void parked_ready(struct um_switchboard *sb, struct um_watch *watch,
@@ -313,11 +292,9 @@ um_verdict um_park_until(struct um_call *call, um_handler *handler, int events)
 
 void um_unpark(struct um_parked *parked, um_verdict verdict)
 {
-    struct um_call call = parked->call;
-    parked->call.fd = -1;
-    detach(parked);
-    release(parked);
-    finish(&call, verdict);
+    parked->verdict = verdict;
+    um_list_remove(&parked->waiters);
+    run_again(parked);
 }
 
 void um_wake(struct um_switchboard *sb, struct um_sock *sock, bool wake_all)
@@ -344,6 +321,8 @@ static void run_waiters(struct um_sock *sock)
         struct um_parked *p =
             UM_CONTAINER(sock->waiters.next, struct um_parked, waiters);
         if (um_call_valid(&p->call)) {
+            um_list_remove(&p->waiters);
+            um_list_append(&sock->waiters, &p->waiters);
             go_on = run_again(p) || all;
         } else {
             abandon(p);
@@ -361,23 +340,73 @@ void um_run_wakes(struct um_switchboard *sb)
     }
 }
 
-/* The call of a thread that makes another one now was abandoned: a signal came.
- * Linux restarts one with a time limit never, whatever SA_RESTART says
- * (signal(7)), but this kernel knows of no limit. So the same call anew is told
- * EINTR, unless it can be answered at once. (Without SA_RESTART it is the
- * program that calls again, and hears of EINTR twice.) */
-static void drop_stale(struct um_switchboard *sb, struct um_call *call)
+static struct um_parked *parked_of(struct um_switchboard *sb, pid_t tid)
 {
-    struct um_parked *next;
-    for (struct um_parked *p = *tid_bucket(sb, call->tid); p; p = next) {
-        next = p->tid_next;
-        if (p->call.tid != call->tid)
-            continue;
-        call->interrupted =
-            p->call.limited && p->call.nr == call->nr &&
-            memcmp(p->call.args, call->args, sizeof call->args) == 0;
-        abandon(p);
+    struct um_parked *p = *tid_bucket(sb, tid);
+    while (p && p->call.tid != tid)
+        p = p->tid_next;
+    return p;
+}
+
+bool um_parked_abandon(struct um_switchboard *sb, pid_t tid)
+{
+    struct um_parked *p = parked_of(sb, tid);
+    if (!p)
+        return false;
+    bool limited = p->call.limited;
+    /* What it was to have is the next one's. */
+    if (p->recalled && p->sock && !um_list_empty(&p->waiters))
+        um_wake(sb, p->sock, false);
+    abandon(p);
+    return limited;
+}
+
+static bool same_call(const struct um_call *a, const struct um_call *b)
+{
+    return a->nr == b->nr && memcmp(a->args, b->args, sizeof a->args) == 0;
+}
+
+/* The parked call of a thread that makes another one now has been abandoned: a
+ * signal came. Linux restarts one with a time limit never, whatever SA_RESTART
+ * says (signal(7)), but this kernel knows of no limit. So the same call anew is
+ * told EINTR, unless it can be answered at once. (Without SA_RESTART it is the
+ * program that calls again, and hears of EINTR twice.) */
+static void drop_stale(struct um_call *call)
+{
+    const struct um_parked *p = parked_of(call->sb, call->tid);
+    bool same = p && same_call(&p->call, call);
+    call->interrupted = um_parked_abandon(call->sb, call->tid) && same;
+}
+
+/* A parked call that was recalled has come: go on with it. */
+static void go_on(struct um_parked *p, uint64_t id)
+{
+    struct um_switchboard *sb = p->call.sb;
+    struct um_sock *sock = um_list_empty(&p->waiters) ? NULL : p->sock;
+    uint64_t cookie = sock ? sock->cookie : 0;
+    p->call.id = id;
+    /* There may be more: for who waits next. */
+    if (resume(p) && sock && um_sock_find(sb, cookie) == sock)
+        um_wake(sb, sock, false);
+}
+
+void um_call_came(struct um_call *call)
+{
+    struct um_switchboard *sb = call->sb;
+    if (sb->parked_count) {
+        struct um_parked *p = parked_of(sb, call->tid);
+        if (p && p->recalled && same_call(&p->call, call)) {
+            go_on(p, call->id);
+            return;
+        }
+        drop_stale(call);
     }
+    if (sb->tracing)
+        um_trace_begin(call);
+    um_handler *handler = um_handler_of(call->nr);
+    if (!handler)
+        um_log(sb, UM_LOG_ERROR, "no handler for system call %d", call->nr);
+    finish(call, handler ? handler(call) : -ENOSYS);
 }
 
 struct um_parked *um_parked_find(struct um_switchboard *sb, uint64_t id)
@@ -444,42 +473,5 @@ void um_parked_drop_all(struct um_switchboard *sb)
         struct um_parked *p =
             UM_CONTAINER(sb->parked.next, struct um_parked, all);
         abandon(p);
-    }
-}
-
-/* ---- receiving ---- */
-
-static void answer_one(struct um_switchboard *sb)
-{
-    struct seccomp_notif *notif = sb->notif;
-    memset(notif, 0, sb->notif_size);
-    if (ioctl(sb->notify_fd, SECCOMP_IOCTL_NOTIF_RECV, notif) != 0)
-        return; /* ENOENT: abandoned before we came */
-    struct um_call call = {
-        .sb = sb,
-        .id = notif->id,
-        .tid = (pid_t)notif->pid,
-        .nr = notif->data.nr,
-        .fd = -1,
-    };
-    memcpy(call.args, notif->data.args, sizeof call.args);
-    if (sb->parked_count)
-        drop_stale(sb, &call);
-    if (sb->tracing)
-        um_trace_begin(&call);
-    um_handler *handler = um_handler_of(call.nr);
-    if (!handler)
-        um_log(sb, UM_LOG_ERROR, "no handler for system call %d", call.nr);
-    finish(&call, handler ? handler(&call) : -ENOSYS);
-}
-
-void um_notify_ready(struct um_switchboard *sb, short revents)
-{
-    if (revents & POLLIN) {
-        answer_one(sb);
-    } else if (revents & (POLLHUP | POLLERR)) {
-        sb->ended = true;
-        struct um_event event = {.kind = UM_EVENT_ENDED};
-        um_tell_python(sb, &event);
     }
 }

@@ -142,6 +142,7 @@ um_verdict um_ask_python(struct um_call *call, struct um_event *event)
 {
     event->id = call->id;
     event->pid = call->tid;
+    call->brief = true;
     um_verdict verdict = um_park(call, never, NULL);
     if (verdict == UM_PARKED)
         um_tell_python(call->sb, event);

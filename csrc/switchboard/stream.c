@@ -31,6 +31,7 @@
 
 #include "dgram.h"
 #include "stream.h"
+#include "tracer.h"
 
 /* ---- private names ---- */
 
@@ -328,16 +329,18 @@ static struct um_offer *take_returned(struct um_listen *l, int flags)
     return offer;
 }
 
-/* Take the next connection of the queue. Return: NULL if there is none. */
-static struct um_offer *next_offer(struct um_call *call, int flags)
+/* Take the next connection of the queue. Return: NULL if there is none, or, in
+ * *rc, an errno of accept(2). */
+static struct um_offer *next_offer(struct um_call *call, int flags, int *rc)
 {
     struct um_listen *l = call->sock->listen;
     for (;;) {
         struct pollfd p = {.fd = call->fd, .events = POLLIN};
         if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLIN))
             return take_returned(l, flags);
-        int fd = accept4(call->fd, NULL, NULL,
-                         SOCK_CLOEXEC | (flags & SOCK_NONBLOCK));
+        int fd = call->sb->tracer->accept(call, flags);
+        if (fd < 0 && fd != -EAGAIN)
+            *rc = fd;
         if (fd < 0)
             return take_returned(l, flags);
         struct um_offer *offer = take_first(&l->offers);
@@ -424,8 +427,11 @@ static um_verdict accept_with(struct um_call *call, int flags)
         return -EOPNOTSUPP;
     if (sock->state != UM_LISTENING)
         return -EINVAL;
-    struct um_offer *offer = next_offer(call, flags);
+    rc = 0;
+    struct um_offer *offer = next_offer(call, flags, &rc);
     if (!offer) {
+        if (rc < 0)
+            return rc;
         if (um_call_nonblocking(call, 0))
             return -EAGAIN;
         um_call_deadline(call, sock, SO_RCVTIMEO);
@@ -444,8 +450,10 @@ static um_verdict accept_with(struct um_call *call, int flags)
     int number = rc < 0 ? rc
                         : um_answer_fd(call, offer->fd,
                                        flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
-    if (number < 0)
+    if (number < 0 && call->sb->tracer->brings_fds)
         give_back(call->sb, sock, offer);
+    else if (number < 0)
+        free_offer(offer); /* its process ends, and had it already */
     else
         register_accepted(call, offer, number);
     um_dials_room(call->sb, sock);

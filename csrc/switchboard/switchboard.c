@@ -13,27 +13,21 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../pump/pump.h"
 #include "loop.h"
 #include "python.h"
 #include "stream.h"
-
-#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS /* Linux 6.6 */
-#define SECCOMP_IOCTL_NOTIF_SET_FLAGS      SECCOMP_IOW(4, __u64)
-#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP 1UL
-#endif
+#include "tracer.h"
 
 enum { BATCH = 1024 };
 
@@ -96,11 +90,11 @@ static void *run(void *arg)
     struct epoll_event events[BATCH];
     prctl(PR_SET_NAME, "um-switchboard", 0, 0, 0);
     while (!sb->stop) {
+        bool deaf = sb->ended || um_python_behind(sb);
         struct pollfd ready[] = {
-            {.fd = sb->ended || um_python_behind(sb) ? -1 : sb->notify_fd,
-             .events = POLLIN},
+            {.fd = deaf ? -1 : sb->tracer_fd, .events = POLLIN},
             {.fd = sb->epoll_fd, .events = POLLIN}};
-        (void)poll(ready, 2, um_parked_timeout_ms(sb));
+        (void)poll(ready, 2, sb->more && !deaf ? 0 : um_parked_timeout_ms(sb));
         /* First what a send() has queued, then the call that may ask for it:
          * whoever sends and then looks has seen the first happen first. */
         int n = 0;
@@ -111,7 +105,8 @@ static void *run(void *arg)
             watch->fn(sb, watch, events[i].events);
             um_run_wakes(sb);
         }
-        um_notify_ready(sb, ready[0].revents);
+        if (!deaf)
+            sb->tracer->ready(sb, ready[0].revents);
         um_run_wakes(sb);
         um_parked_tick(sb);
         um_run_wakes(sb);
@@ -142,17 +137,10 @@ static int open_parts(struct um_switchboard *sb, const char *rundir)
     if (sb->epoll_fd < 0 || sb->kick_fd < 0 || sb->event_fd < 0 ||
         sb->dir_fd < 0)
         return -errno;
-    struct seccomp_notif_sizes sizes;
-    if (syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) < 0)
-        return -errno;
-    sb->notif_size = sizes.seccomp_notif;
-    if (sb->notif_size < sizeof *sb->notif)
-        sb->notif_size = sizeof *sb->notif;
-    sb->notif = calloc(1, sb->notif_size);
     sb->scratch = malloc(UM_SCRATCH);
     sb->python = um_python_create();
     sb->pump = um_pump_create();
-    if (!sb->notif || !sb->scratch || !sb->python || !sb->pump)
+    if (!sb->scratch || !sb->python || !sb->pump)
         return -ENOMEM;
     sb->kick_watch.fn = kicked;
     int rc = um_watch_add(sb, &sb->kick_watch, sb->kick_fd, EPOLLIN);
@@ -167,7 +155,7 @@ struct um_switchboard *um_switchboard_create(const char *rundir)
     um_list_init(&sb->parked);
     um_list_init(&sb->timed);
     um_list_init(&sb->wakes);
-    sb->notify_fd = sb->diag_fd = -1;
+    sb->tracer_fd = sb->diag_fd = -1;
     sb->relay_fd = sb->relay_path_fd = -1;
     um_pidfds_init(sb);
     int rc = open_parts(sb, rundir);
@@ -179,13 +167,29 @@ struct um_switchboard *um_switchboard_create(const char *rundir)
     return sb;
 }
 
-int um_switchboard_start(struct um_switchboard *sb, int notify_fd)
+/* What the thread of the loop begins with. */
+struct birth {
+    struct um_switchboard *sb;
+    pid_t pid; /* to be traced, or 0 */
+    sem_t done;
+    int rc;
+};
+
+static void *begin(void *arg)
 {
-    sb->notify_fd = notify_fd;
-    /* Run us on the caller's CPU, at once: it waits for us anyway. A call
-     * across CPUs costs 7 us with this and 117 us without. */
-    (void)ioctl(notify_fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS,
-                SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+    struct birth *birth = arg;
+    struct um_switchboard *sb = birth->sb;
+    if (birth->pid)
+        birth->rc = um_ptrace_start(sb, birth->pid);
+    int rc = birth->rc;
+    sem_post(&birth->done);
+    return rc == 0 ? run(sb) : NULL;
+}
+
+static int start_threads(struct um_switchboard *sb, pid_t pid)
+{
+    struct birth birth = {.sb = sb, .pid = pid};
+    sem_init(&birth.done, 0, 0);
     /* Signals are the Python thread's. */
     sigset_t all, old;
     sigfillset(&all);
@@ -193,13 +197,32 @@ int um_switchboard_start(struct um_switchboard *sb, int notify_fd)
     int rc = um_pump_start(sb->pump);
     pthread_t thread;
     if (rc == 0)
-        rc = -pthread_create(&thread, NULL, run, sb);
+        rc = -pthread_create(&thread, NULL, begin, &birth);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc == 0) {
+        while (sem_wait(&birth.done) < 0)
+            ;
+        rc = birth.rc;
+        if (rc < 0)
+            pthread_join(thread, NULL);
+    }
+    sem_destroy(&birth.done);
     if (rc == 0) {
         sb->thread = thread;
         sb->running = true;
     }
     return rc;
+}
+
+int um_switchboard_start(struct um_switchboard *sb, int listener)
+{
+    int rc = um_seccomp_start(sb, listener);
+    return rc < 0 ? rc : start_threads(sb, 0);
+}
+
+int um_switchboard_trace(struct um_switchboard *sb, int pid)
+{
+    return start_threads(sb, pid);
 }
 
 static void close_fd(int fd)
@@ -246,13 +269,14 @@ void um_switchboard_destroy(struct um_switchboard *sb)
     um_hidden_destroy(sb);
     um_python_destroy(sb->python);
     um_pidfds_close(sb);
-    close_fd(sb->notify_fd);
+    if (sb->tracer)
+        sb->tracer->close(sb);
+    close_fd(sb->tracer_fd);
     close_fd(sb->diag_fd);
     close_fd(sb->epoll_fd);
     close_fd(sb->kick_fd);
     close_fd(sb->event_fd);
     close_fd(sb->dir_fd);
-    free(sb->notif);
     free(sb->scratch);
     free(sb->later);
     free(sb);

@@ -202,12 +202,20 @@ int um_tracee_set_mask(pid_t tid, uint64_t mask)
 int um_tracee_step(pid_t tid, enum __ptrace_request request, int signal)
 {
     int status;
+    siginfo_t info;
     if (ptrace(request, tid, 0, signal) < 0)
         return -errno;
-    while (waitpid(tid, &status, __WALL) < 0)
+    /* Its end is left to who waits for all, and so is an exec of another
+     * thread, which gives the number to a program that knows of no step. */
+    while (waitid(P_PID, (id_t)tid, &info,
+                  WEXITED | WSTOPPED | WNOWAIT | __WALL) < 0)
         if (errno != EINTR)
             return -ESRCH;
-    return WIFSTOPPED(status) ? status : -ESRCH;
+    if ((info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED) ||
+        info.si_status >> 8 == PTRACE_EVENT_EXEC ||
+        waitpid(tid, &status, __WALL) < 0)
+        return -ESRCH;
+    return status;
 }
 
 /* Go on to the next stop at the entry or exit of a call. Return: 0. */

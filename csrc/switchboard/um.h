@@ -87,6 +87,7 @@ struct um_call {
     bool limited;         /* deadline_ms is that of SO_RCVTIMEO, SO_SNDTIMEO */
     bool interrupted;    /* a signal ended this limited call; it is restarted */
     bool broken_pipe;    /* SIGPIPE follows the answer */
+    bool brief;          /* parked for an answer that comes at once */
     int64_t deadline_ms; /* CLOCK_MONOTONIC; kept over parkings; 0: none */
     int64_t limit_ns;    /* recvmmsg: its own limit; CLOCK_MONOTONIC */
     uint32_t seen;       /* recvmmsg: datagrams that waited before */
@@ -118,6 +119,8 @@ struct um_parked {
     struct um_watch watch;  /* of um_park_until() */
     struct um_parked *tid_next;
     struct um_sock *sock;
+    bool recalled;      /* it comes anew: its thread is on its way */
+    um_verdict verdict; /* ... to get this; UM_PARKED: to be run again */
 };
 
 /* ---- names ---- */
@@ -323,8 +326,6 @@ void um_unpark(struct um_parked *parked, um_verdict verdict);
  * the call with its number there. cloexec: O_CLOEXEC or 0.
  * Return: the number, or -ENOENT (abandoned: undo what was done), ... */
 int um_answer_fd(struct um_call *call, int fd, int cloexec);
-/* Replace descriptor number of the caller by fd; does not answer. */
-int um_replace_fd(struct um_call *call, int fd, int number);
 /* Will the caller get a value? A signal wakes it, but until it has left the
  * kernel takes an answer, only to throw it away. So a value that hands
  * something over is given only after this has said yes: it waits until the
@@ -498,8 +499,10 @@ void um_stream_lingers(struct um_call *call);
 bool um_stream_over(struct um_call *call);
 /* ---- dgram.c: UDP, ping and raw ICMP sockets ---- */
 
-/* The program's end of a fresh surrogate; ours goes into *end. */
+/* A fresh surrogate; our end goes into *end. */
 int um_dgram_pair(int flags, int *end);
+/* Let an end of a surrogate hold as much as those of um_dgram_pair(). */
+void um_dgram_size(int fd);
 /* Set up sock->dgram around our end (owned from now on). */
 int um_dgram_open(struct um_switchboard *sb, struct um_sock *sock, int end);
 void um_dgram_destroy(struct um_switchboard *sb, struct um_sock *sock);
@@ -545,6 +548,8 @@ um_handler um_handle_socket, um_handle_bind, um_handle_connect,
 um_handler um_handle_clone, um_handle_unshare, um_handle_setns;
 /* dumpable.c */
 um_handler um_handle_prctl;
+/* ptrace.c */
+um_handler um_handle_ptrace;
 /* stream.c */
 um_handler um_handle_listen, um_handle_accept, um_handle_accept4;
 /* options.c */
@@ -583,8 +588,13 @@ struct um_pidfd_slot {
     int wchan_fd; /* /proc/TID/wchan, or -1: not opened yet */
 };
 
+struct um_tracer;
+struct um_tracees;
+
 struct um_switchboard {
-    int notify_fd, epoll_fd, kick_fd, event_fd;
+    const struct um_tracer *tracer;
+    int tracer_fd; /* the listener; under ptrace a signalfd */
+    int epoll_fd, kick_fd, event_fd;
     int dir_fd; /* rundir */
     struct um_watch kick_watch;
     struct um_stack *stacks[UM_MAX_STACKS];
@@ -598,11 +608,12 @@ struct um_switchboard {
     int diag_fd;
     struct um_pidfd_slot pidfds[UM_PIDFD_SLOTS];
 
-    struct seccomp_notif *notif;
+    struct seccomp_notif *notif; /* of seccomp.c */
     size_t notif_size;
-    struct um_list parked; /* every um_parked, oldest first */
-    struct um_list timed;  /* those with a deadline */
-    struct um_list wakes;  /* sockets whose waiters are to run */
+    struct um_tracees *tracees; /* of ptrace.c */
+    struct um_list parked;      /* every um_parked, oldest first */
+    struct um_list timed;       /* those with a deadline */
+    struct um_list wakes;       /* sockets whose waiters are to run */
     uint32_t parked_count;
     struct um_parked *parked_by_tid[UM_TID_BUCKETS];
     int64_t next_sweep_ms;
@@ -627,7 +638,8 @@ struct um_switchboard {
     struct um_python *python;
     bool running;
     bool tracing; /* calls are told of: trace.h */
-    bool ended;   /* no process is left under the filter */
+    bool more;    /* the tracer is to be asked again at once */
+    bool ended;   /* no process is left to be answered */
     volatile int stop;
     unsigned long thread;
     uint64_t serial;
