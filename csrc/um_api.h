@@ -208,6 +208,11 @@ int um_hostname_set(struct um_switchboard *sb, const char *host,
  * Return: only on failure, a negative errno; *stage tells where
  * (0 filter, 1 hand-over, 2 exec). */
 int um_child_exec(int sync_fd, int flags, char **argv, int *stage);
+/* Can a process be put under a filter with a listener that answers calls with
+ * descriptors (-EBUSY: it has a listener; -EOPNOTSUPP: Linux 5.9 to 5.13), can
+ * one be traced by ptrace(2)? Return: 0 or a negative errno. */
+int um_seccomp_try(void);
+int um_ptrace_try(void);
 /* Is the calling process in a view? Its switchboard answers. Return: 0 or 1. */
 int um_in_view(void);
 /* Take descriptor fd of process pid. Return: our copy. */

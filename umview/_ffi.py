@@ -182,6 +182,16 @@ def child_exec(sync_fd: int, flags: Filter, argv: Sequence[str]) -> tuple[Stage,
     return Stage(stage[0]), -rc
 
 
+def try_seccomp() -> int:
+    """Return 0, or the errno of a filter with a listener; see um_seccomp_try()."""
+    return -int(lib.um_seccomp_try())
+
+
+def try_ptrace() -> int:
+    """Return 0, or the errno of being traced; see um_ptrace_try()."""
+    return -int(lib.um_ptrace_try())
+
+
 def is_in_view() -> bool:
     """Tell whether this process is in a view."""
     return bool(lib.um_in_view())

@@ -22,7 +22,9 @@ own ports, own names. No privileges are needed and nothing of the host is change
                          (default: -p umnet)
   -V NAME                name the view (default: umview- and a number)
   -v                     say what is set up
-  --tracer auto|seccomp|ptrace  what stops the calls of programs (default: auto)
+  --tracer auto|seccomp|ptrace
+                         what stops the calls of programs (default: auto, which is
+                         seccomp, or ptrace where that does not work)
   --help, --version      show this text, or the version
 
 Modules:
@@ -138,7 +140,7 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
         mask,
         ignores_children,
         inherited,
-        "ptrace" if request.tracer == "ptrace" else "seccomp",
+        request.tracer,
     )
     return front.run(directory, job)
 

@@ -19,7 +19,7 @@ class Job(NamedTuple):
         ignores_children: Whether it finds SIGCHLD ignored. umview itself must not: it
             could not wait for anybody.
         inherited: The open descriptors above 2 that it finds.
-        tracer: What stops its calls: seccomp or ptrace.
+        tracer: What stops its calls: seccomp, ptrace, or auto (what works).
     """
 
     mounts: Sequence[Mount]

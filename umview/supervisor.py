@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NoReturn
 
-from umview import _ffi, boundary, link
+from umview import _ffi, boundary, link, tracer
 from umview._ffi import Event, EventKind, Stage, Switchboard
 from umview.boundary import Done, Given, Verdict
 from umview.errors import FAILED, UmviewError
@@ -51,16 +51,6 @@ _IGNORED = (
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _INT = struct.Struct("=i")
-_CHILD = signal.SIGCHLD
-_NO_SECCOMP = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
-_OLD_KERNEL = (
-    "this kernel has no seccomp user notification, or its use is forbidden here: "
-    "Linux 5.14 or later is needed"
-)
-_TAKEN = (
-    "whoever started this process watches its calls by seccomp already (a container?), "
-    "and the kernel allows that once: run umview outside"
-)
 _NESTED = "umview inside a view is not possible yet: run it outside"
 
 
@@ -113,15 +103,15 @@ class _Supervisor:
         if self._stacks[0].kind is StackKind.NET:
             self._stacks.append(_apart(self._switchboard))
         self._filter = job.mounts[0].furnish(self._switchboard)
-        self._is_tracer = job.tracer == "ptrace"
-        if self._is_tracer:
-            self._filter |= Filter.TRACE
-        log.info("tracer: %s", "ptrace" if self._is_tracer else "seccomp")
+        self._tracer, name = tracer.choose(job.tracer)
+        self._filter |= self._tracer.filter
+        log.info("tracer: %s", name)
         self._poll = select.poll()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._command = 0
         self._status: int | None = None
         self._running = True
+        self._waits = True  # for the children; else the switchboard does
 
     def run(self) -> int:
         """Start the command and serve its view until the last process has ended.
@@ -138,9 +128,7 @@ class _Supervisor:
         theirs.close()
         _step_aside(self._job.inherited)
         self._line.send(Kind.STARTED, self._command)
-        # under ptrace the C core alone waits for children
-        heard = {signal.SIGTERM} if self._is_tracer else {signal.SIGTERM, _CHILD}
-        wake = _wake_on_signals(heard)
+        wake = _wake_on_signals()
         self._watch(wake, partial(self._woken, wake))
         self._watch(sync.fileno(), partial(self._handed_over, sync))
         self._watch(self._line.fileno(), self._left_alone)
@@ -176,7 +164,7 @@ class _Supervisor:
         for number in os.read(wake, select.PIPE_BUF):
             if number == signal.SIGTERM:
                 self._running = False
-        if not self._is_tracer:
+        if self._waits:
             self._reap()
 
     def _reap(self) -> None:
@@ -222,7 +210,7 @@ class _Supervisor:
             self._line.close()
 
     def _handed_over(self, sync: socket.socket) -> None:
-        """Take the listener and let the command run.
+        """Start the switchboard and let the command run.
 
         Where the command has failed, it has said why; where a signal has ended it,
         at any of these steps, its status will tell.
@@ -231,15 +219,11 @@ class _Supervisor:
         self._unwatch(sync.fileno())
         with sync:
             if len(message) < _INT.size:
-                if self._is_tracer:
-                    self._reap()
                 return
+            (listener,) = _INT.unpack(message)
             with contextlib.suppress(ProcessLookupError, BrokenPipeError):
-                if self._is_tracer:
-                    self._switchboard.trace(self._command)
-                else:
-                    listener = _ffi.take_fd(self._command, *_INT.unpack(message))
-                    self._switchboard.start(listener)
+                self._tracer.start(self._switchboard, self._command, listener)
+                self._waits = not self._tracer.waits
                 self._watch(self._switchboard.fileno(), self._told)
                 sync.send(b"\n")
 
@@ -266,10 +250,9 @@ class _Supervisor:
                     self._command_changed(event.request)
                     if event.arg:
                         self._tell_end()
-                case EventKind.ENDED if self._is_tracer:
-                    self._running = False
                 case EventKind.ENDED:
-                    pass  # our children tell better: also of those about to end
+                    # who waits for children knows better: of those about to end, too
+                    self._running = self._waits
 
     def _answer(self, event: Event, handler: Callable[[], Verdict]) -> None:
         verdict = boundary.answer(event.kind.name.lower(), handler)
@@ -310,19 +293,17 @@ def _switchboard(runtime: Runtime) -> Switchboard:
     try:
         return Switchboard(runtime.path)
     except OSError as exc:
-        if exc.errno in _NO_SECCOMP:
-            raise UmviewError(_OLD_KERNEL) from exc
         raise UmviewError(f"cannot start: {exc.strerror}") from exc
 
 
-def _wake_on_signals(heard: set[signal.Signals]) -> int:
-    """Return a descriptor that the numbers of these signals can be read from."""
+def _wake_on_signals() -> int:
+    """Return a descriptor that the numbers of our signals can be read from."""
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    for number in heard:
+    for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, {_CHILD} - heard)
-    os.write(write, bytes((_CHILD,)))  # for what came before
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.write(write, bytes((signal.SIGCHLD,)))  # for what came before
     return read
 
 
@@ -364,10 +345,6 @@ def _why_not(stage: Stage, code: int, word: str) -> tuple[str, int]:
     """Return what to say about a command that cannot be, and the exit status."""
     reason = os.strerror(code)
     match stage:
-        case Stage.FILTER if code == errno.EBUSY:
-            return _TAKEN, FAILED
-        case Stage.FILTER if code in _NO_SECCOMP:
-            return _OLD_KERNEL, FAILED
         case Stage.FILTER:
             return f"cannot install the seccomp filter: {reason}", FAILED
         case Stage.HAND_OVER:

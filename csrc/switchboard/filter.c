@@ -308,17 +308,6 @@ static struct sock_filter *compile_filter(int flags, unsigned short *count,
     return code;
 }
 
-/* Does the kernel answer a call with a descriptor in one step (Linux 5.14)? A
- * flag that it does not know is refused before the notification is looked for.
- */
-static bool can_send_fds(int listener)
-{
-    struct seccomp_notif_addfd addfd = {.flags = SECCOMP_ADDFD_FLAG_SEND,
-                                        .srcfd = (uint32_t)listener};
-    return ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &addfd) != 0 &&
-           errno == ENOENT;
-}
-
 /* Install the filter in the calling thread. *listener: -1 for a filter that has
  * none. Return: 0 or a negative errno. */
 static int install_filter(int flags, int *listener)
@@ -340,10 +329,6 @@ static int install_filter(int flags, int *listener)
         (fd = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, how,
                            &program)) < 0)
         rc = -errno;
-    else if (listens && !can_send_fds(fd)) {
-        close(fd);
-        rc = -EOPNOTSUPP;
-    }
     free(code);
     *listener = listens ? fd : -1;
     return rc;

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.apps.lab import SYSTEM_PYTHON, User, Where, require
-from tests.setting import TRACER, UMVIEW
+from tests.setting import TRACER
 
 pytestmark = pytest.mark.view
 _DEADLINE = 10.0
@@ -205,13 +205,6 @@ def test_name_in_use_is_one_line_and_125(user: User) -> None:
     (line,) = second.stderr.splitlines()
     assert line.startswith("umview: -V box")
     assert run("true").returncode == 0
-
-
-def test_umview_in_a_view_fails_in_one_line_until_views_nest(user: User) -> None:
-    run = user.run([str(UMVIEW), "true"], "view")
-    assert run.returncode == 125
-    (line,) = run.stderr.splitlines()
-    assert line.startswith("umview: umview inside a view")
 
 
 def test_verbose_says_what_is_set_up(user: User) -> None:

@@ -48,9 +48,9 @@ def test_two_dashes_end_the_options() -> None:
     assert cli.parse(["--", "-v"]).command == ("-v",)
 
 
-@pytest.mark.parametrize("tracer", ["auto", "seccomp"])
+@pytest.mark.parametrize("tracer", ["auto", "seccomp", "ptrace"])
 def test_known_tracers_are_taken(tracer: str) -> None:
-    assert cli.parse(["--tracer", tracer, "true"]).command == ("true",)
+    assert cli.parse(["--tracer", tracer, "true"]).tracer == tracer
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_known_tracers_are_taken(tracer: str) -> None:
     [
         ([], "no command"),
         (["-v"], "no command"),
-        (["--tracer", "magic", "true"], "auto, seccomp"),
+        (["--tracer", "magic", "true"], "auto, seccomp, ptrace"),
         (["--frobnicate", "true"], "--tracer"),
         (["-x", "true"], "-p, -V, -v"),
         (["-p"], "-p"),

@@ -17,7 +17,7 @@ LAYERS = (
     {"supervisor"},
     {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
     {"procnet"},
-    {"module", "runtime", "link", "dns_answer"},
+    {"module", "tracer", "runtime", "link", "dns_answer"},
     {"_ffi"},
     {"boundary", "view", "abi.inet_diag", "abi.ifreq"},
     {"abi.rtnetlink"},
