@@ -20,10 +20,13 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #ifdef __aarch64__
 #include <asm/ptrace.h>
@@ -199,18 +202,44 @@ int um_tracee_set_mask(pid_t tid, uint64_t mask)
 
 /* ---- calls ---- */
 
+/* Has a thread ended, though wait(2) may not say so yet? */
+static bool has_ended(pid_t tid)
+{
+    char path[32], line[128];
+    snprintf(path, sizeof path, "/proc/%d/stat", tid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return true;
+    const char *got = fgets(line, sizeof line, f);
+    fclose(f);
+    /* The name, in parentheses, may hold anything. */
+    const char *at = got ? strrchr(line, ')') : NULL;
+    return !at || at[1] == 0 || at[2] == 'Z' || at[2] == 'X';
+}
+
 int um_tracee_step(pid_t tid, enum __ptrace_request request, int signal)
 {
+    enum { LOOKS = 256, PAUSE_US = 100 };
     int status;
-    siginfo_t info;
+    siginfo_t info = {0};
     if (ptrace(request, tid, 0, signal) < 0)
         return -errno;
     /* Its end is left to who waits for all, and so is an exec of another
-     * thread, which gives the number to a program that knows of no step. */
-    while (waitid(P_PID, (id_t)tid, &info,
-                  WEXITED | WSTOPPED | WNOWAIT | __WALL) < 0)
-        if (errno != EINTR)
+     * thread, which gives the number to a program that knows of no step. The
+     * end of a process' first thread is told when the others have been waited
+     * for: so we may not sleep in wait(2) for this one alone. */
+    for (int i = 1; info.si_pid == 0; i++) {
+        if (waitid(P_PID, (id_t)tid, &info,
+                   WEXITED | WSTOPPED | WNOWAIT | WNOHANG | __WALL) < 0)
             return -ESRCH;
+        if (info.si_pid == 0 && i % LOOKS == 0) {
+            if (has_ended(tid))
+                return -ESRCH;
+            usleep(PAUSE_US);
+        } else if (info.si_pid == 0) {
+            sched_yield();
+        }
+    }
     if ((info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED) ||
         info.si_status >> 8 == PTRACE_EVENT_EXEC ||
         waitpid(tid, &status, __WALL) < 0)
