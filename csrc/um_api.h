@@ -47,7 +47,7 @@ enum um_event_kind {
                          data = the struct ifreq or ifconf that it points to */
     UM_EVENT_OPEN,    /* id, request = the flags, data = the path: a file of a
                          folder of um_folder_add() */
-    UM_EVENT_CALL,    /* data = struct um_traced: see um_trace_start() */
+    UM_EVENT_CALL,    /* data = struct um_traced: see um_tell_of_calls() */
     UM_EVENT_CHILD,   /* um_switchboard_trace(): the process pid has ended or
                          stopped; request = its wait status, arg = whether
                          others are left */
@@ -221,7 +221,7 @@ int um_take_fd(int pid, int fd);
  * PR_SET_CHILD_SUBREAPER). */
 int um_subreaper_set(void);
 /* Tell of every call when it is over: UM_EVENT_CALL. */
-void um_trace_start(struct um_switchboard *sb);
+void um_tell_of_calls(struct um_switchboard *sb);
 /* Start the threads; listener: of the filter, owned from now on. */
 int um_switchboard_start(struct um_switchboard *sb, int listener);
 /* Start the threads and trace process pid, which is under the filter and may

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umview._core import ffi, lib
 from umview.boundary import Done, Failed, Given, Verdict
-from umview.view import Socket
+from umview.view import Road, Socket
 
 if TYPE_CHECKING:
     import socket
 
-    from umview.view import Address, Filter, Interface, Network, Road, StackKind
+    from umview.view import Address, Filter, Interface, Network, StackKind
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 
@@ -32,6 +32,7 @@ class EventKind(IntEnum):
     NETLINK = lib.UM_EVENT_NETLINK
     IOCTL = lib.UM_EVENT_IOCTL
     OPEN = lib.UM_EVENT_OPEN
+    CALL = lib.UM_EVENT_CALL
     CHILD = lib.UM_EVENT_CHILD
     ENDED = lib.UM_EVENT_ENDED
 
@@ -49,6 +50,8 @@ class OptionRow(NamedTuple):
 
     level: str
     name: str
+    level_number: int
+    name_number: int
     settable: bool
     refused: bool
     checked: bool
@@ -65,6 +68,61 @@ class Stage(IntEnum):
     FILTER = 0
     HAND_OVER = 1
     EXEC = 2
+
+
+class Outcome(IntEnum):
+    """What became of a stopped call (enum um_outcome)."""
+
+    ANSWERED = lib.UM_OUTCOME_ANSWERED
+    KERNEL = lib.UM_OUTCOME_KERNEL
+    INTERRUPTED = lib.UM_OUTCOME_INTERRUPTED
+    GONE = lib.UM_OUTCOME_GONE
+
+
+class Part(IntEnum):
+    """What a piece is of (enum um_part)."""
+
+    VALUE = lib.UM_PART_VALUE
+    ROOM = lib.UM_PART_ROOM
+    HEADER = lib.UM_PART_HEADER
+    NAME = lib.UM_PART_NAME
+    DATA = lib.UM_PART_DATA
+    CONTROL = lib.UM_PART_CONTROL
+
+
+class Piece(NamedTuple):
+    """Something that a call's argument names (struct um_piece_head).
+
+    Attributes:
+        arg: Which argument, from 0.
+        part: What of it.
+        is_out: Whether it was seen before the answer, not when the call came.
+        message: Which message, of calls with many.
+        length: How long it is in the program.
+        data: Its first bytes, or all.
+    """
+
+    arg: int
+    part: Part
+    is_out: bool
+    message: int
+    length: int
+    data: bytes
+
+
+class Traced(NamedTuple):
+    """A stopped call that is over (struct um_traced)."""
+
+    began_ns: int
+    took_ns: int
+    result: int
+    args: tuple[int, ...]
+    nr: int
+    tid: int
+    outcome: Outcome
+    stack: int | None
+    road: Road | None
+    pieces: tuple[Piece, ...] = ()
 
 
 class Event(NamedTuple):
@@ -119,11 +177,13 @@ def calls() -> list[CallRow]:
 
 def options() -> list[OptionRow]:
     """Return the table of socket options."""
-    flags = OptionRow._fields[2:]
+    flags = OptionRow._fields[4:]
     return [
         OptionRow(
             _text(raw.level),
             _text(raw.name),
+            raw.level_number,
+            raw.name_number,
             *(bool(getattr(raw, flag)) for flag in flags),
         )
         for raw in _rows("struct um_option_row *", lib.um_option_row)
@@ -136,6 +196,40 @@ def _rows(struct: str, call: Callable[[int, Any], int]) -> Iterator[Any]:
         if not call(number, raw):
             return
         yield raw
+
+
+def traced(data: bytes) -> Traced:
+    """Read what an event of the kind CALL carries."""
+    raw: Any = ffi.from_buffer("struct um_traced *", data)
+    return Traced(
+        raw.began_ns,
+        raw.took_ns,
+        raw.result,
+        tuple(raw.args),
+        raw.nr,
+        raw.tid,
+        Outcome(raw.outcome),
+        raw.stack if raw.stack >= 0 else None,
+        Road(raw.road) if raw.road >= 0 else None,
+        tuple(_pieces(data, ffi.sizeof("struct um_traced"))),
+    )
+
+
+def _pieces(data: bytes, at: int) -> Iterator[Piece]:
+    size = ffi.sizeof("struct um_piece_head")
+    base = ffi.from_buffer(data)
+    while at < len(data):
+        raw: Any = ffi.cast("struct um_piece_head *", base + at)
+        at += size
+        yield Piece(
+            raw.arg,
+            Part(raw.part),
+            bool(raw.out),
+            raw.index,
+            raw.len,
+            data[at : at + raw.size],
+        )
+        at += raw.size + -raw.size % 8
 
 
 def _text(raw: object) -> str:
@@ -235,6 +329,10 @@ class Switchboard:
         if self._sb == ffi.NULL:
             code = ffi.errno or errno.ENOMEM
             raise OSError(code, f"switchboard: {os.strerror(code)}")
+
+    def stop(self) -> None:
+        """Stop answering; what has been told can be taken yet, by events()."""
+        lib.um_switchboard_stop(self._sb)
 
     def close(self) -> None:
         """Stop the threads and free everything."""
@@ -356,6 +454,10 @@ class Switchboard:
             for name in (host, domain)
         ]
         check(lib.um_hostname_set(self._sb, *names), "host name")
+
+    def tell_of_calls(self) -> None:
+        """Tell of every call when it is over (CALL)."""
+        lib.um_tell_of_calls(self._sb)
 
     def start(self, listener: int) -> None:
         """Start the threads; the filter's listener is owned from now on."""

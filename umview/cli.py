@@ -25,6 +25,8 @@ own ports, own names. No privileges are needed and nothing of the host is change
   --tracer auto|seccomp|ptrace
                          what stops the calls of programs (default: auto, which is
                          seccomp, or ptrace where that does not work)
+  --trace[=FILE]         write a line for each stopped call to FILE, or to stderr
+  --json                 ... with a JSON object for a line
   --help, --version      show this text, or the version
 
 Modules:
@@ -50,14 +52,19 @@ Examples:
   umview -p umnet,host curl http://10.0.2.2:8080/ a look at the host's server
   umview -p umnet,ip=192.168.7.1/24,hostname=box bash
   umview -p umnetnull make                        a build that cannot download
+  umview --trace=calls.log curl http://example.org/
+                                                  what curl asks of the network
 
 The exit status is COMMAND's; 128+N if signal N ended it; 125 if umview itself failed,
 126 if COMMAND cannot be executed, 127 if there is none of that name.
 """
 
 _SHORT = "hp:V:v"
-_LONG = ["help", "tracer=", "version"]
-_KNOWN = "-p, -V, -v, --tracer, --help, --version"
+# getopt(3) knows options that may have a value, Python's does not: with one it goes by
+# another name, which nobody can type.
+_TRACE_TO = "trace\0"
+_LONG = ["help", "json", "trace", f"{_TRACE_TO}=", "tracer=", "version"]
+_KNOWN = "-p, -V, -v, --tracer, --trace, --json, --help, --version"
 _TRACERS = ("auto", "seccomp", "ptrace")
 
 
@@ -69,6 +76,9 @@ class Request(NamedTuple):
     name: str | None
     is_verbose: bool
     tracer: str
+    is_traced: bool = False
+    trace_file: str | None = None  # None: stderr
+    is_json: bool = False
     text: str | None = None  # to show, in place of all else
 
 
@@ -79,10 +89,13 @@ def parse(words: Sequence[str]) -> Request:
         UmviewError: They have no sense.
     """
     try:
-        options, command = getopt.getopt(list(words), _SHORT, _LONG)
+        options, rest = getopt.getopt([_named(word) for word in words], _SHORT, _LONG)
     except getopt.GetoptError as exc:
         raise UmviewError(f"{exc.msg}; known options: {_KNOWN}") from None
+    command = words[len(words) - len(rest) :]
     found = dict(options)
+    trace_file = found.get(f"--{_TRACE_TO}")
+    is_traced = trace_file is not None or "--trace" in found
     text = None
     if "--help" in found or "-h" in found:
         text = _HELP
@@ -94,6 +107,8 @@ def parse(words: Sequence[str]) -> Request:
     if tracer not in _TRACERS:
         known = ", ".join(_TRACERS)
         raise UmviewError(f"unknown tracer '{tracer}'; known tracers: {known}")
+    if "--json" in found and not is_traced:
+        raise UmviewError("--json says how --trace writes; give --trace, too")
     return Request(
         mounts=tuple(value for option, value in options if option == "-p")
         or ("umnet",),
@@ -101,8 +116,16 @@ def parse(words: Sequence[str]) -> Request:
         name=found.get("-V"),
         is_verbose="-v" in found,
         tracer=tracer,
+        is_traced=is_traced,
+        trace_file=trace_file,
+        is_json="--json" in found,
         text=text,
     )
+
+
+def _named(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return f"--{_TRACE_TO}={value}" if (name, equals) == ("--trace", "=") else word
 
 
 def main() -> int:
@@ -127,11 +150,16 @@ def main() -> int:
 
 def _run(request: Request, inherited: tuple[int, ...]) -> int:
     from umview import front, module, runtime
-    from umview.job import Job
+    from umview.job import Job, Tracing
 
     ignores_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL) == signal.SIG_IGN
     mask = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, front.TAKEN))
     mounts = [module.mount(text) for text in request.mounts]
+    tracing = None
+    if request.is_traced:
+        fd = None if request.trace_file is None else _create(request.trace_file)
+        stacks = tuple(text.partition(",")[0] for text in request.mounts)
+        tracing = Tracing(fd, request.is_json, stacks)
     directory = runtime.create(request.name or f"umview-{os.getpid()}", os.environ)
     job = Job(
         mounts,
@@ -141,8 +169,19 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
         ignores_children,
         inherited,
         request.tracer,
+        tracing,
     )
     return front.run(directory, job)
+
+
+def _create(path: str) -> int:
+    """Open a file for the log of calls, while the directory is still the user's."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    except OSError as exc:
+        raise UmviewError(
+            f"--trace: cannot write to '{path}': {exc.strerror}; name another file"
+        ) from None
 
 
 def _end_by_interrupt() -> None:

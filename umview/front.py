@@ -64,6 +64,8 @@ def run(runtime: Runtime, job: Job) -> int:
     theirs.close()
     runtime.release()
     _let_go(job.inherited)
+    if job.tracing and job.tracing.fd is not None:
+        os.close(job.tracing.fd)
     try:
         status = _wait(link.Front(ours))
     except link.Lost:
@@ -148,6 +150,8 @@ def _wait(line: link.Front) -> _Ended:
                     return _Ended(FAILED, others=False)
                 case Kind.LOG:
                     complain(text)
+                case Kind.TRACE:
+                    _show(text)
         command.handle(signal.sigwaitinfo(TAKEN))
 
 
@@ -177,6 +181,12 @@ def _let_go(inherited: Iterable[int]) -> None:
 def _manner(wait_status: int) -> str:
     code = os.waitstatus_to_exitcode(wait_status)
     return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def _show(lines: str) -> None:
+    """Write lines of the log of calls to the user, none of them cut."""
+    with contextlib.suppress(OSError):
+        link.write_all(sys.stderr.fileno(), os.fsencode(lines))
 
 
 def complain(text: str) -> None:

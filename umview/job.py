@@ -8,6 +8,20 @@ from typing import NamedTuple
 from umview.module import Mount
 
 
+class Tracing(NamedTuple):
+    """A log of calls.
+
+    Attributes:
+        fd: Where it is written; None: to the user's stderr, by the front.
+        is_json: Whether its lines are objects of JSON.
+        stacks: What the stacks are called, by number.
+    """
+
+    fd: int | None
+    is_json: bool
+    stacks: tuple[str, ...]
+
+
 class Job(NamedTuple):
     """A command with its view.
 
@@ -20,6 +34,7 @@ class Job(NamedTuple):
             could not wait for anybody.
         inherited: The open descriptors above 2 that it finds.
         tracer: What stops its calls: seccomp, ptrace, or auto (what works).
+        tracing: The log of calls that is wanted.
     """
 
     mounts: Sequence[Mount]
@@ -29,3 +44,4 @@ class Job(NamedTuple):
     ignores_children: bool
     inherited: tuple[int, ...]
     tracer: str
+    tracing: Tracing | None = None

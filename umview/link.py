@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import socket
 from collections.abc import Iterator
 from enum import Enum
@@ -31,6 +32,8 @@ class Kind(Enum):
     """Why there is no view; all is removed."""
     LOG = b"L"
     """A line for the user."""
+    TRACE = b"T"
+    """Whole lines of the log of calls, for the user's stderr."""
 
 
 class Lost(Exception):  # noqa: N818 - a state of the line, not a defect
@@ -85,6 +88,20 @@ class Supervisor:
     def close(self) -> None:
         """Say good-bye."""
         self._sock.close()
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, to a descriptor that others may have made non-blocking.
+
+    Raises:
+        OSError: As write(2).
+    """
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            select.select((), (fd,), ())
 
 
 class LogStream:

@@ -26,16 +26,20 @@ import socket
 import struct
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NoReturn
+from itertools import islice
+from typing import TYPE_CHECKING, NoReturn
 
 from umview import _ffi, boundary, link, tracer
 from umview._ffi import Event, EventKind, Stage, Switchboard
 from umview.boundary import Done, Given, Verdict
 from umview.errors import FAILED, UmviewError
-from umview.job import Job
+from umview.job import Job, Tracing
 from umview.link import Kind
 from umview.runtime import Runtime
 from umview.view import Filter, Service, Stack, StackKind, lo
+
+if TYPE_CHECKING:
+    from umview.trace import Log
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,8 @@ _IGNORED = (
     signal.SIGTTOU,
     signal.SIGPIPE,
 )
+_EVENTS_AT_ONCE = 256  # the traced calls of a busy program might never end
+_ALL_EVENTS = 65536  # more than the switchboard lets wait
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _INT = struct.Struct("=i")
@@ -106,6 +112,7 @@ class _Supervisor:
         self._tracer, name = tracer.choose(job.tracer)
         self._filter |= self._tracer.filter
         log.info("tracer: %s", name)
+        self._trace = self._begin_trace(job.tracing) if job.tracing else None
         self._poll = select.poll()
         self._callbacks: dict[int, Callable[[], None]] = {}
         self._command = 0
@@ -144,6 +151,8 @@ class _Supervisor:
         except BaseException:
             self._kill()
             raise
+        self._switchboard.stop()
+        self._told(_ALL_EVENTS)
         self._switchboard.close()
         self._runtime.remove()
         if self._status is not None:
@@ -179,7 +188,12 @@ class _Supervisor:
                 break
             if pid == self._command:
                 self._command_changed(status)
-        self._tell_end()
+        if self._ends():
+            if self._trace:
+                # an order to the switchboard and back: its calls have been told
+                self._switchboard.sockets()
+                self._told(_ALL_EVENTS)
+            self._tell_end()
 
     def _left_alone(self) -> None:
         """End the command, as the SIGKILL would have that ended the front.
@@ -202,10 +216,16 @@ class _Supervisor:
             code = os.waitstatus_to_exitcode(status)
             self._status = 128 - code if code < 0 else code
 
+    def _ends(self) -> bool:
+        """Whether the command has ended and the front does not know it."""
+        return self._status is not None and self._line.fileno() in self._callbacks
+
     def _tell_end(self) -> None:
         """Let the front go, where the command has ended and others have not."""
-        if self._status is not None and self._line.fileno() in self._callbacks:
+        if self._ends():
             self._unwatch(self._line.fileno())
+            if self._trace:
+                self._trace.flush()
             self._line.send(Kind.ENDED, self._status)
             self._line.close()
 
@@ -227,6 +247,20 @@ class _Supervisor:
                 self._watch(self._switchboard.fileno(), self._told)
                 sync.send(b"\n")
 
+    def _begin_trace(self, tracing: Tracing) -> Log:
+        from umview.trace import Log
+
+        self._switchboard.tell_of_calls()
+
+        def write(lines: str) -> None:
+            if tracing.fd is None:
+                self._line.send(Kind.TRACE, lines)
+            else:
+                link.write_all(tracing.fd, os.fsencode(lines))
+
+        stacks = (*tracing.stacks, "netns")  # what _apart() adds is the last one
+        return Log(stacks, write, is_json=tracing.is_json)
+
     def _wanted(self, service: Service) -> None:
         for fd in service.filenos():
             self._unwatch(fd)
@@ -234,8 +268,8 @@ class _Supervisor:
 
     # ---- what the switchboard tells ----
 
-    def _told(self) -> None:
-        for event in self._switchboard.events():
+    def _told(self, most: int = _EVENTS_AT_ONCE) -> None:
+        for event in islice(self._switchboard.events(), most):
             match event.kind:
                 case EventKind.LOG:
                     text = event.data.decode("utf-8", "replace")
@@ -246,6 +280,9 @@ class _Supervisor:
                     self._answer(event, partial(self._ioctl, event))
                 case EventKind.OPEN:
                     self._answer(event, partial(self._open, event))
+                case EventKind.CALL:
+                    if self._trace:
+                        self._trace.add(event.data)
                 case EventKind.CHILD:
                     self._command_changed(event.request)
                     if event.arg:
@@ -253,6 +290,8 @@ class _Supervisor:
                 case EventKind.ENDED:
                     # who waits for children knows better: of those about to end, too
                     self._running = self._waits
+        if self._trace:
+            self._trace.flush()
 
     def _answer(self, event: Event, handler: Callable[[], Verdict]) -> None:
         verdict = boundary.answer(event.kind.name.lower(), handler)

@@ -62,6 +62,8 @@ def test_known_tracers_are_taken(tracer: str) -> None:
         (["--frobnicate", "true"], "--tracer"),
         (["-x", "true"], "-p, -V, -v"),
         (["-p"], "-p"),
+        (["--json", "true"], "--trace"),
+        (["--trace-file=x", "true"], "--trace"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(words: list[str], named: str) -> None:
@@ -69,6 +71,17 @@ def test_nonsense_is_refused_in_one_line(words: list[str], named: str) -> None:
         cli.parse(words)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_trace_goes_to_stderr_or_to_a_file() -> None:
+    plain = cli.parse(["true", "--trace=x"])
+    assert not plain.is_traced
+    assert plain.command == ("true", "--trace=x")
+    request = cli.parse(["--trace", "-v", "true"])
+    assert (request.is_traced, request.trace_file) == (True, None)
+    request = cli.parse(["--json", "--trace=some=file", "true", "--trace=x"])
+    assert (request.trace_file, request.is_json) == ("some=file", True)
+    assert request.command == ("true", "--trace=x")
 
 
 def test_help_and_version_are_shown() -> None:

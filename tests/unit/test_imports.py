@@ -16,11 +16,12 @@ LAYERS = (
     {"front"},
     {"supervisor"},
     {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
-    {"procnet"},
-    {"module", "tracer", "runtime", "link", "dns_answer"},
-    {"_ffi"},
+    {"procnet", "trace"},
+    {"module", "tracer", "runtime", "link", "dns_answer", "trace_args"},
+    {"_ffi", "trace_names"},
     {"boundary", "view", "abi.inet_diag", "abi.ifreq"},
-    {"abi.rtnetlink"},
+    {"abi.rtnetlink", "abi.sockaddr"},
+    {"abi.shown"},
     {"abi"},
     {"errors", "_core"},
 )
@@ -84,5 +85,6 @@ def test_start_imports_nothing_slow() -> None:
     )
     loaded = set(run.stdout.split())
     slow = {"dns", "rich", "psutil", "pathlib", "argparse", "asyncio", "ctypes", "ssl"}
+    slow |= {"ptrace", "json"}
     assert not loaded & slow
     assert "umview._ffi" not in loaded  # the front stays without the C core
