@@ -287,9 +287,10 @@ class _Supervisor:
                     self._command_changed(event.request)
                     if event.arg:
                         self._tell_end()
+                case EventKind.ENDED if self._waits:
+                    pass  # our children tell better: also of those about to end
                 case EventKind.ENDED:
-                    # who waits for children knows better: of those about to end, too
-                    self._running = self._waits
+                    self._running = False
         if self._trace:
             self._trace.flush()
 

@@ -1,7 +1,8 @@
 """strace and gdb follow a program that talks, and it goes on as if they were not there.
 
 A stopped call has its notification first and is shown to the tracer as the program
-made it: with the addresses of the network that the program sees.
+made it: with the addresses of the network that the program sees. Where umview itself
+traces by ptrace(2), which one may do at a time, they are refused.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.lab import PROGRAMS, SYSTEM_PYTHON, Place, require
+from tests.apps.lab import PROGRAMS, SYSTEM_PYTHON, Place, Site, User, require
+from tests.setting import TRACER, UMVIEW
 
 GREETING = "a word from the server"
 _ASK = """
@@ -19,6 +21,13 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2]))) as sock:
     sock.sendall(b"GET")
     print(sock.recv(100).decode())
 """
+
+
+def _expect_refusal(request: pytest.FixtureRequest, site: Site) -> None:
+    """Mark a test whose debugger runs at a site as one that must fail, if it must."""
+    if site.where == "view" and TRACER == "ptrace":
+        reason = "umview traces by ptrace(2), and one tracer is all that a process has"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 @pytest.fixture
@@ -34,8 +43,11 @@ def _listen(place: Place) -> tuple[str, ...]:
     return "socat", "-d", "-d", f"TCP-LISTEN:{place.listen},fork", answer
 
 
-def test_strace_shows_the_calls(place: Place, ask: tuple[str, ...]) -> None:
+def test_strace_shows_the_calls(
+    request: pytest.FixtureRequest, place: Place, ask: tuple[str, ...]
+) -> None:
     require("strace", "socat")
+    _expect_refusal(request, place.client)
     with place.server.serve(*_listen(place), says="listening on"):
         log = place.client.folder / "log"
         got = place.client.run("strace", "-f", "-o", str(log), *ask)
@@ -47,9 +59,12 @@ def test_strace_shows_the_calls(place: Place, ask: tuple[str, ...]) -> None:
     assert "--- SIG" not in calls
 
 
-def test_strace_looks_in_on_a_waiting_server(place: Place) -> None:
+def test_strace_looks_in_on_a_waiting_server(
+    request: pytest.FixtureRequest, place: Place
+) -> None:
     """A tracer that comes and goes leaves the call that it meets waiting."""
     require("strace")
+    _expect_refusal(request, place.server)
     echo = (SYSTEM_PYTHON, str(PROGRAMS / "accept_once.py"), str(place.listen))
     with place.server.serve(*echo, says="pid ") as server:
         pid = server.said().partition("pid ")[2].split()[0]
@@ -62,8 +77,11 @@ def test_strace_looks_in_on_a_waiting_server(place: Place) -> None:
         server.finish()
 
 
-def test_gdb_stops_at_a_call(place: Place, ask: tuple[str, ...]) -> None:
+def test_gdb_stops_at_a_call(
+    request: pytest.FixtureRequest, place: Place, ask: tuple[str, ...]
+) -> None:
     require("gdb", "socat")
+    _expect_refusal(request, place.client)
     with place.server.serve(*_listen(place), says="listening on"):
         steps = ("catch syscall connect", "run", "continue", "delete", "continue")
         commands = [word for step in steps for word in ("-ex", step)]
@@ -72,3 +90,13 @@ def test_gdb_stops_at_a_call(place: Place, ask: tuple[str, ...]) -> None:
     assert "(returned from syscall connect)" in got.out
     assert GREETING in got.out
     assert "exited normally" in got.out
+
+
+@pytest.mark.view
+def test_under_ptrace_debuggers_are_refused_with_a_reason(user: User) -> None:
+    require("strace")
+    argv = [str(UMVIEW), "--tracer", "ptrace", "strace", "true"]
+    got = user.run(argv, "native")
+    assert got.returncode == 1
+    assert "Operation not permitted" in got.stderr
+    assert "--tracer seccomp" in got.stderr

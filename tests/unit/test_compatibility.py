@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.views.known import KNOWN
+from tests.views.known import KNOWN, ONLY
 from umview import _ffi
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,8 @@ def test_every_option_has_one_row() -> None:
 
 
 def test_every_known_difference_is_on_the_page_and_no_other() -> None:
-    known = {f"{probe}.{case.partition('-')[0]}" for probe, case in KNOWN}
+    cases = {*KNOWN, *(case for tracer in ONLY.values() for case in tracer)}
+    known = {f"{probe}.{case.partition('-')[0]}" for probe, case in cases}
     named = {name for name in REFERENCES if not name.startswith("test_")}
     assert named == known | {"cpython"}
 

@@ -5,6 +5,8 @@ A case that is named here must differ: when it no longer does, its entry has to 
 
 from __future__ import annotations
 
+from tests.setting import Tracer
+
 _UNCONNECTED = (
     "what is never stopped is a unix socket's: without a connection it says ENOTCONN "
     "to send() and EINVAL to recv(), where TCP says EPIPE and ENOTCONN"
@@ -113,9 +115,6 @@ KNOWN: dict[tuple[str, str], str] = {
     ("differences", "all_bytes_and_an_address"): (
         "a stopped receive of a stream gives what there is"
     ),
-    ("differences", "signal_during_a_call_that_does_not_wait"): (
-        "a stopped call waits for its answer, and a signal may come meanwhile"
-    ),
     ("differences", "listener_of_a_seccomp_filter"): (
         "the kernel lets a process have one seccomp listener, and the view has it"
     ),
@@ -136,4 +135,18 @@ KNOWN |= {
     for probe, cases in (("roads", _ROADS), ("streams_states", _STATES))
     for case, (roads, reason) in cases.items()
     for road in roads
+}
+# Those of one tracer.
+ONLY: dict[Tracer, dict[tuple[str, str], str]] = {
+    "seccomp": {
+        ("differences", "signal_during_a_call_that_does_not_wait"): (
+            "a stopped call waits for its answer, and a signal may come meanwhile"
+        ),
+    },
+    "ptrace": {
+        ("shown", "files_are_files"): (
+            "the program makes the file itself, by memfd_create(): it is open for "
+            "writing, too, but sealed"
+        ),
+    },
 }

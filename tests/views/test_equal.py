@@ -11,12 +11,14 @@ import itertools
 
 import pytest
 
+from tests.setting import TRACER
 from tests.views.conftest import SETUPS, Probes, Setup, cases
-from tests.views.known import KNOWN
+from tests.views.known import KNOWN, ONLY
 
 pytestmark = pytest.mark.view
 
 _CASES = cases()
+_KNOWN = KNOWN | ONLY[TRACER]
 _setups = pytest.mark.parametrize("setup", SETUPS, ids=[one.name for one in SETUPS])
 
 
@@ -33,10 +35,10 @@ def test_case_is_equal(probes: Probes, setup: Setup, probe: str, case: str) -> N
     native = probes.seen(probe, None)[case]
     view = probes.seen(probe, setup)[case]
     assert not any(line.startswith(("raised:", "no end")) for line in native), native
-    if (probe, case) in KNOWN:
+    if (probe, case) in _KNOWN:
         if native == view:
-            pytest.fail(f"no longer differs: {KNOWN[probe, case]}", pytrace=False)
-        pytest.xfail(KNOWN[probe, case])
+            pytest.fail(f"no longer differs: {_KNOWN[probe, case]}", pytrace=False)
+        pytest.xfail(_KNOWN[probe, case])
     if native != view and not probes.natively_also(probe, case, view):
         pytest.fail("\n" + _difference(native, view), pytrace=False)
 
@@ -49,4 +51,5 @@ def test_nothing_is_said_beside_it(probes: Probes, setup: Setup, probe: str) -> 
 
 
 def test_known_differences_name_cases() -> None:
-    assert not set(KNOWN) - set(_CASES)
+    for tracer in ONLY:
+        assert not set(KNOWN | ONLY[tracer]) - set(_CASES)
