@@ -205,6 +205,9 @@ um_verdict um_handle_socket(struct um_call *call)
 
 /* ---- bind and connect ---- */
 
+/* FNV-1, to know an address again. */
+static const uint64_t FNV_PRIME = 0x100000001b3;
+
 /* Read the address argument. Return: its length or a negative errno. */
 static ssize_t read_address(struct um_call *call, struct sockaddr_storage *ss)
 {
@@ -213,6 +216,9 @@ static ssize_t read_address(struct um_call *call, struct sockaddr_storage *ss)
         return -EINVAL;
     memset(ss, 0, sizeof *ss);
     int rc = um_read(call, call->args[1], ss, (size_t)len);
+    call->asked = 0;
+    for (int32_t i = 0; i < len; i++)
+        call->asked = (call->asked ^ ((const uint8_t *)ss)[i]) * FNV_PRIME;
     return rc < 0 ? rc : len;
 }
 

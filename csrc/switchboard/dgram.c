@@ -553,6 +553,23 @@ static bool may_bind(const struct um_sock *sock, const uint8_t addr[16])
            um_option_int(sock, IPPROTO_IP, IP_FREEBIND, 0);
 }
 
+/* The wildcard that the socket had before connect() chose an address. */
+static void forget_address(struct um_sock *sock)
+{
+    if (!sock->addr_bound)
+        memcpy(sock->local.addr, sock->domain == AF_INET ? um_any4 : um_any6,
+               16);
+}
+
+static void undo_bind(struct um_call *call)
+{
+    struct um_sock *sock = call->sock;
+    um_port_release(sock);
+    sock->local.port = 0;
+    sock->addr_bound = sock->dgram->auto_port = false;
+    forget_address(sock);
+}
+
 um_verdict um_dgram_bind(struct um_call *call, const struct um_name *name)
 {
     struct um_sock *sock = call->sock;
@@ -567,15 +584,8 @@ um_verdict um_dgram_bind(struct um_call *call, const struct um_name *name)
         return rc;
     sock->addr_bound = !um_addr_is_any(name->addr);
     sock->dgram->auto_port = name->port == 0;
+    call->undo = undo_bind;
     return 0;
-}
-
-/* The wildcard that the socket had before connect() chose an address. */
-static void forget_address(struct um_sock *sock)
-{
-    if (!sock->addr_bound)
-        memcpy(sock->local.addr, sock->domain == AF_INET ? um_any4 : um_any6,
-               16);
 }
 
 um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)

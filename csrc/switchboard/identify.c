@@ -19,6 +19,7 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -112,6 +113,27 @@ int um_getfd(struct um_switchboard *sb, pid_t tid, int fd)
     return -ESRCH;
 }
 
+bool um_catches_signals(pid_t tid)
+{
+    /* Those that end a program come once, if at all, and most catch some. */
+    static const int rare[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGILL,
+                               SIGTRAP, SIGBUS,  SIGABRT, SIGFPE,
+                               SIGSEGV, SIGTERM, SIGSYS};
+    char path[32], line[128];
+    unsigned long long caught = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", tid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "SigCgt: %llx", &caught) == 1)
+            break;
+    fclose(f);
+    for (size_t i = 0; i < sizeof rare / sizeof *rare; i++)
+        caught &= ~(1ULL << (rare[i] - 1));
+    return caught != 0;
+}
+
 int um_thread_sleeps(struct um_switchboard *sb, pid_t tid)
 {
     struct um_pidfd_slot *slot = slot_of(sb, tid);
@@ -175,6 +197,8 @@ int um_identify(struct um_call *call)
     call->sock = cookie ? um_sock_find(call->sb, cookie) : NULL;
     if (!call->sock)
         return 0;
+    if (call->sock->untold.nr != call->nr)
+        call->sock->untold.tid = 0;
     call->sock->tid = call->tid;
     call->sock->number = (int)call->args[0];
     if (call->trace)

@@ -59,6 +59,7 @@ static void finish(struct um_call *call, um_verdict verdict)
             tracer->sleep(call);
         return;
     }
+    verdict = um_untold_verdict(call, verdict);
     if (call->trace)
         um_trace_look(call, verdict);
     bool taken = true;
@@ -67,6 +68,8 @@ static void finish(struct um_call *call, um_verdict verdict)
                 tracer->send(call, verdict) == 0;
         if (!taken && call->undo)
             call->undo(call);
+        else
+            um_untold_note(call, verdict, taken);
         /* Sent before, it would end the very call that it belongs to. */
         if (taken && call->broken_pipe)
             syscall(SYS_tkill, call->tid, SIGPIPE);

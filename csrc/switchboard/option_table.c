@@ -125,6 +125,9 @@ static int get_error(struct um_call *call, uint8_t *ret, size_t asked)
         error = native;
     if (native != 0 && sock->state == UM_CONNECTED)
         sock->over = true;
+    if (error == 0 && um_untold(call))
+        error = sock->untold.error;
+    call->error = error;
     sock->error = 0;
     if (sock->dgram && error)
         um_dgram_calm(sock, call->fd);

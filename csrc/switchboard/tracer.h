@@ -17,6 +17,8 @@
 struct um_tracer {
     /* Can it give a descriptor of ours to any call? */
     bool brings_fds;
+    /* Can send() succeed and the call be restarted all the same? */
+    bool loses_answers;
     /* Take what has come; revents: what poll says of sb->tracer_fd. */
     void (*ready)(struct um_switchboard *sb, short revents);
     void (*close)(struct um_switchboard *sb);

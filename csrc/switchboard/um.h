@@ -73,6 +73,16 @@ struct um_switchboard;
 struct um_stack;
 struct um_trace;
 
+/* What a thread was answered, but perhaps never told. */
+struct um_untold {
+    pid_t tid; /* 0: nothing */
+    int nr;
+    uint64_t args[6], asked;
+    um_verdict verdict;
+    int error; /* that getsockopt(SO_ERROR) took */
+    bool sure; /* nobody waited for the answer */
+};
+
 /* A stopped call. On the stack of the loop, or inside a struct um_parked. */
 struct um_call {
     struct um_switchboard *sb;
@@ -80,6 +90,7 @@ struct um_call {
     pid_t tid;   /* calling thread */
     int nr;      /* __NR_* of x86-64 or aarch64 */
     uint64_t args[6];
+    uint64_t asked;       /* bind, connect: digest of the address */
     int fd;               /* our copy of descriptor args[0], or -1; the loop
                              closes it */
     struct um_sock *sock; /* what um_identify() found, or NULL */
@@ -95,6 +106,7 @@ struct um_call {
     void (*undo)(struct um_call *call);
     void *undo_arg;
     int undo_count;         /* of datagrams taken */
+    int error;              /* that getsockopt(SO_ERROR) takes */
     struct um_trace *trace; /* trace.h; NULL: nothing is traced */
 };
 
@@ -220,6 +232,7 @@ struct um_sock {
     int number;       /* ... in which thread's process, under which number */
     uint64_t partner; /* stream: cookie of what it is joined with, or 0 */
     struct um_name local, peer;
+    struct um_untold untold;
     struct um_bind *bind; /* its port, or NULL */
     struct um_option *options;
     struct um_list waiters; /* um_parked: accept, recv*; connect */
@@ -258,6 +271,8 @@ int um_domain_of(int fd);
 /* A copy of descriptor fd of thread tid. Return: fd or negative errno. */
 int um_getfd(struct um_switchboard *sb, pid_t tid, int fd);
 uint64_t um_cookie_of(int fd); /* 0 if it is no socket */
+/* Does the process of thread tid catch signals that may come often? */
+bool um_catches_signals(pid_t tid);
 /* Does thread tid sleep now? Return: 1 yes, 0 it runs or is about to, or a
  * negative errno. */
 int um_thread_sleeps(struct um_switchboard *sb, pid_t tid);
@@ -344,6 +359,15 @@ int um_watch_change(struct um_switchboard *sb, struct um_watch *watch,
                     uint32_t events);
 void um_watch_remove(struct um_switchboard *sb, struct um_watch *watch);
 void um_later_free(struct um_switchboard *sb, void *memory);
+
+/* ---- untold.c ---- */
+
+/* Note the answer of a call; taken: as far as send() knows. */
+void um_untold_note(const struct um_call *call, um_verdict verdict, bool taken);
+/* Is it the call that was noted, come again? Only once: a third is new. */
+bool um_untold(const struct um_call *call);
+/* What the caller is to get: verdict, or what it perhaps was not told. */
+um_verdict um_untold_verdict(const struct um_call *call, um_verdict verdict);
 
 /* ---- python.c ---- */
 
@@ -607,6 +631,7 @@ struct um_switchboard {
     uint32_t sock_count, socks_made, socks_collected_at, generation;
     int diag_fd;
     struct um_pidfd_slot pidfds[UM_PIDFD_SLOTS];
+    bool wchan_tells; /* this kernel says who sleeps */
 
     struct seccomp_notif *notif; /* of seccomp.c */
     size_t notif_size;
