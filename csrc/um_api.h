@@ -228,6 +228,15 @@ int um_switchboard_start(struct um_switchboard *sb, int listener);
  * make no filtered call yet. SIGCHLD must be blocked in all threads, and only
  * we may wait(2) from now on. Return: 0; -EPERM: tracing is forbidden. */
 int um_switchboard_trace(struct um_switchboard *sb, int pid);
+/* Put a running process, with all its threads, under the filter, and start the
+ * threads. Its sockets stay what they are; the next ones are the view's. With
+ * UM_FILTER_TRACE it stays traced; then as um_switchboard_trace(), but the end
+ * of all is told only. Return: 0, or a negative errno: -EPERM (it cannot be
+ * traced), -ESRCH (it has ended), -ENOEXEC (it is no 64-bit program), -ETIMEDOUT
+ * (it waits where no signal reaches it), ... */
+int um_switchboard_attach(struct um_switchboard *sb, int pid, int flags);
+/* How many sockets it has kept. */
+int um_kept_count(struct um_switchboard *sb);
 
 /* The rest may be called while the switchboard runs, from one thread. */
 

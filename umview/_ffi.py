@@ -471,6 +471,22 @@ class Switchboard:
         """
         check(lib.um_switchboard_trace(self._sb, pid), "ptrace")
 
+    def attach(self, pid: int, flags: Filter) -> None:
+        """Put a running process under the filter, and start the threads.
+
+        Args:
+            pid: The process.
+            flags: Which optional calls are stopped, and what stops all of them.
+
+        Raises:
+            OSError: As um_switchboard_attach(); the process goes on as it was.
+        """
+        check(lib.um_switchboard_attach(self._sb, pid, int(flags)), f"process {pid}")
+
+    def kept(self) -> int:
+        """Return how many sockets of the host that process has kept."""
+        return check(lib.um_kept_count(self._sb), "kept sockets")
+
     def fileno(self) -> int:
         """Return the descriptor that is readable when an event waits."""
         return check(lib.um_event_fd(self._sb), "event queue")

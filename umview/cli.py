@@ -14,9 +14,11 @@ from umview.errors import FAILED, UmviewError
 
 _HELP = """\
 Usage: umview [-p MODULE[,OPTION...]]... [-V NAME] [-v] COMMAND [ARG...]
+       umview [-p MODULE[,OPTION...]]... [-V NAME] [-v] --pid PID
 
 Run COMMAND, and all that it starts, in its own view of the network: own addresses,
 own ports, own names. No privileges are needed and nothing of the host is changed.
+Or let the program PID, which runs already, go on in such a view.
 
   -p MODULE[,OPTION...]  use this module's stack; the first one is what programs get
                          (default: -p umnet)
@@ -27,6 +29,8 @@ own ports, own names. No privileges are needed and nothing of the host is change
                          seccomp, or ptrace where that does not work)
   --trace[=FILE]         write a line for each stopped call to FILE, or to stderr
   --json                 ... with a JSON object for a line
+  --pid PID              a program of yours that runs enters the view, with what it will
+                         start; sockets that it has stay the host's
   --help, --version      show this text, or the version
 
 Modules:
@@ -63,8 +67,8 @@ _SHORT = "hp:V:v"
 # getopt(3) knows options that may have a value, Python's does not: with one it goes by
 # another name, which nobody can type.
 _TRACE_TO = "trace\0"
-_LONG = ["help", "json", "trace", f"{_TRACE_TO}=", "tracer=", "version"]
-_KNOWN = "-p, -V, -v, --tracer, --trace, --json, --help, --version"
+_LONG = ["help", "json", "pid=", "trace", f"{_TRACE_TO}=", "tracer=", "version"]
+_KNOWN = "-p, -V, -v, --tracer, --pid, --trace, --json, --help, --version"
 _TRACERS = ("auto", "seccomp", "ptrace")
 
 
@@ -79,6 +83,7 @@ class Request(NamedTuple):
     is_traced: bool = False
     trace_file: str | None = None  # None: stderr
     is_json: bool = False
+    pid: int = 0  # of the running program that enters the view
     text: str | None = None  # to show, in place of all else
 
 
@@ -101,7 +106,7 @@ def parse(words: Sequence[str]) -> Request:
         text = _HELP
     elif "--version" in found:
         text = f"umview {__version__}\n"
-    elif not command:
+    elif "--pid" not in found and not command:
         raise UmviewError("no command: say what to run, as in: umview bash")
     tracer = found.get("--tracer", "auto")
     if tracer not in _TRACERS:
@@ -109,6 +114,14 @@ def parse(words: Sequence[str]) -> Request:
         raise UmviewError(f"unknown tracer '{tracer}'; known tracers: {known}")
     if "--json" in found and not is_traced:
         raise UmviewError("--json says how --trace writes; give --trace, too")
+    pid = 0
+    if "--pid" in found and text is None:
+        pid = _read_pid(found["--pid"], command)
+    if pid and is_traced and trace_file is None:
+        raise UmviewError(
+            "--trace needs a file with --pid: umview has returned when the program "
+            "makes its calls; give --trace=FILE"
+        )
     return Request(
         mounts=tuple(value for option, value in options if option == "-p")
         or ("umnet",),
@@ -119,6 +132,7 @@ def parse(words: Sequence[str]) -> Request:
         is_traced=is_traced,
         trace_file=trace_file,
         is_json="--json" in found,
+        pid=pid,
         text=text,
     )
 
@@ -126,6 +140,22 @@ def parse(words: Sequence[str]) -> Request:
 def _named(word: str) -> str:
     name, equals, value = word.partition("=")
     return f"--{_TRACE_TO}={value}" if (name, equals) == ("--trace", "=") else word
+
+
+def _read_pid(text: str, command: Sequence[str]) -> int:
+    """Return the process id of --pid.
+
+    Raises:
+        UmviewError: It is none, or there is a command, too.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
+        raise UmviewError(f"--pid {text}: a process id is a number, as ps shows it")
+    if command:
+        raise UmviewError(
+            f"--pid {text} {command[0]}: a program that runs, or a command to run, "
+            "not both"
+        )
+    return int(text)
 
 
 def main() -> int:
@@ -164,6 +194,7 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
     job = Job(
         mounts,
         request.command,
+        request.pid,
         request.is_verbose,
         mask,
         ignores_children,

@@ -145,6 +145,8 @@ def _wait(line: link.Front) -> _Ended:
                     _stop(int(text))
                 case Kind.ENDED | Kind.CLOSED:
                     return _Ended(int(text), others=kind is Kind.ENDED)
+                case Kind.ENTERED:
+                    return _Ended(0, others=True)
                 case Kind.FAILED:
                     complain(text)
                     return _Ended(FAILED, others=False)

@@ -1,4 +1,4 @@
-"""What umview was asked to run, and what it was started with."""
+"""What umview was asked to put into a view, and what it was started with."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ class Tracing(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A command with its view.
+    """A command, or a program that runs already, with its view.
 
     Attributes:
         mounts: The stacks of the view, its default one first.
-        command: The command and its arguments.
+        command: The command and its arguments; none with pid.
+        pid: The running program that enters the view, or 0.
         is_verbose: Whether to say what is set up.
         mask: The signals that the command finds blocked.
         ignores_children: Whether it finds SIGCHLD ignored. umview itself must not: it
@@ -39,6 +40,7 @@ class Job(NamedTuple):
 
     mounts: Sequence[Mount]
     command: Sequence[str]
+    pid: int
     is_verbose: bool
     mask: frozenset[int]
     ignores_children: bool

@@ -28,6 +28,8 @@ class Kind(Enum):
     """The command's exit status; other processes of the view go on."""
     CLOSED = b"C"
     """The command's exit status; it was the last process, all is removed."""
+    ENTERED = b"I"
+    """The running program is in the view."""
     FAILED = b"F"
     """Why there is no view; all is removed."""
     LOG = b"L"

@@ -29,7 +29,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
-from umview import _ffi, boundary, link, tracer
+from umview import _ffi, boundary, link, running, tracer
 from umview._ffi import Event, EventKind, Stage, Switchboard
 from umview.boundary import Done, Given, Verdict
 from umview.errors import FAILED, UmviewError
@@ -121,24 +121,18 @@ class _Supervisor:
         self._waits = True  # for the children; else the switchboard does
 
     def run(self) -> int:
-        """Start the command and serve its view until the last process has ended.
+        """Serve the view of a command or a program until the last process has ended.
 
         Returns:
             The exit status of this process.
+
+        Raises:
+            UmviewError: The program cannot enter the view.
         """
-        _ffi.become_subreaper()
-        sync, theirs = socket.socketpair()
-        self._command = os.fork()
-        if self._command == 0:
-            sync.close()
-            _become(theirs.fileno(), self._filter, self._job)
-        theirs.close()
-        _step_aside(self._job.inherited)
-        self._line.send(Kind.STARTED, self._command)
-        wake = _wake_on_signals()
-        self._watch(wake, partial(self._woken, wake))
-        self._watch(sync.fileno(), partial(self._handed_over, sync))
-        self._watch(self._line.fileno(), self._left_alone)
+        if self._job.pid:
+            self._take_in(self._job.pid)
+        else:
+            self._begin()
         for stack in self._stacks:
             for service in stack.services:
                 for fd in service.filenos():
@@ -158,6 +152,51 @@ class _Supervisor:
         if self._status is not None:
             self._line.send(Kind.CLOSED, self._status)
         return 0
+
+    # ---- a command: its process is our child, as are all that it leaves behind ----
+
+    def _begin(self) -> None:
+        """Start the command."""
+        _ffi.become_subreaper()
+        sync, theirs = socket.socketpair()
+        self._command = os.fork()
+        if self._command == 0:
+            sync.close()
+            _become(theirs.fileno(), self._filter, self._job)
+        theirs.close()
+        _step_aside(self._job.inherited)
+        self._line.send(Kind.STARTED, self._command)
+        wake = _wake_on_signals()
+        self._watch(wake, partial(self._woken, wake))
+        self._watch(sync.fileno(), partial(self._handed_over, sync))
+        self._watch(self._line.fileno(), self._left_alone)
+
+    # ---- a program that runs: others' child; the switchboard tells its end ----
+
+    def _take_in(self, pid: int) -> None:
+        """Let a program enter the view; the front's task ends with that.
+
+        Raises:
+            UmviewError: It cannot; it goes on as it was.
+        """
+        running.check(pid)
+        _step_aside(self._job.inherited)
+        wake = _wake_on_signals()
+        self._watch(wake, partial(self._woken, wake))
+        self._waits = False
+        try:
+            self._tracer.attach(self._switchboard, pid, self._filter)
+        except OSError as exc:
+            raise running.why_not(pid, exc.errno or 0) from exc
+        self._watch(self._switchboard.fileno(), self._told)
+        log.info(
+            "process %d is in the view with all its threads; of the host it keeps: "
+            "%d sockets",
+            pid,
+            self._switchboard.kept(),
+        )
+        self._line.send(Kind.ENTERED, pid)
+        self._line.close()
 
     # ---- what the loop waits for ----
 
@@ -206,7 +245,7 @@ class _Supervisor:
 
     def _kill(self) -> None:
         """Kill the command, unless it has ended and its number may be another's."""
-        if self._status is None:
+        if self._command and self._status is None:
             os.kill(self._command, signal.SIGKILL)
 
     def _command_changed(self, status: int) -> None:

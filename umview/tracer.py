@@ -47,6 +47,19 @@ class Tracer(Protocol):
         """
         ...
 
+    def attach(self, switchboard: Switchboard, pid: int, needed: Filter) -> None:
+        """Put a running program under the filter, and start the switchboard for it.
+
+        Args:
+            switchboard: What is to answer.
+            pid: The program's process.
+            needed: Its filter.
+
+        Raises:
+            OSError: As `Switchboard.attach`.
+        """
+        ...
+
 
 class Seccomp:
     """User notification: the kernel hands the calls to the filter's listener."""
@@ -57,6 +70,10 @@ class Seccomp:
     def start(self, switchboard: Switchboard, command: int, listener: int) -> None:
         """Take the listener."""
         switchboard.start(_ffi.take_fd(command, listener))
+
+    def attach(self, switchboard: Switchboard, pid: int, needed: Filter) -> None:
+        """Stop the program for a moment; then it has a listener."""
+        switchboard.attach(pid, needed)
 
 
 class Ptrace:
@@ -75,6 +92,11 @@ class Ptrace:
         except ProcessLookupError:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
             raise
+
+    def attach(self, switchboard: Switchboard, pid: int, needed: Filter) -> None:
+        """Trace the program from now on."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        switchboard.attach(pid, needed)
 
 
 class Choice(NamedTuple):

@@ -222,13 +222,16 @@ static ssize_t read_address(struct um_call *call, struct sockaddr_storage *ss)
     return rc < 0 ? rc : len;
 }
 
-um_verdict um_foreign(struct um_call *call)
+bool um_left_alone(struct um_call *call)
 {
     int domain = um_domain_of(call->fd);
-    if (domain < 0 || domain == AF_UNIX || domain == 38 /* AF_ALG */ ||
-        um_view_kind(call) == UM_STACK_NATIVE)
-        return UM_CONTINUE;
-    return -EPERM;
+    return domain < 0 || domain == AF_UNIX || domain == 38 /* AF_ALG */ ||
+           um_view_kind(call) == UM_STACK_NATIVE || um_is_kept(call);
+}
+
+um_verdict um_foreign(struct um_call *call)
+{
+    return um_left_alone(call) ? UM_CONTINUE : -EPERM;
 }
 
 um_verdict um_handle_bind(struct um_call *call)
@@ -423,7 +426,7 @@ um_verdict um_handle_ioctl(struct um_call *call)
         return rc;
     bool queue = request == FIONREAD || request == TIOCOUTQ;
     if (rc == 0 && (queue || um_view_kind(call) == UM_STACK_NATIVE ||
-                    um_domain_of(call->fd) < 0))
+                    um_domain_of(call->fd) < 0 || um_is_kept(call)))
         return UM_CONTINUE;
     if (request == FIONREAD) {
         if (call->sock->type != SOCK_STREAM && call->sock->domain != AF_NETLINK)

@@ -282,9 +282,7 @@ static scmp_filter_ctx build_filter(int flags, int *rc)
     return ctx;
 }
 
-/* The filter as BPF. Return: malloced instructions, *count of them. */
-static struct sock_filter *compile_filter(int flags, unsigned short *count,
-                                          int *rc)
+struct sock_filter *um_filter_compile(int flags, unsigned short *count, int *rc)
 {
     scmp_filter_ctx ctx = build_filter(flags, rc);
     if (!ctx)
@@ -314,7 +312,7 @@ static int install_filter(int flags, int *listener)
 {
     int rc;
     unsigned short count = 0;
-    struct sock_filter *code = compile_filter(flags, &count, &rc);
+    struct sock_filter *code = um_filter_compile(flags, &count, &rc);
     if (!code)
         return rc;
     struct sock_fprog program = {.len = count, .filter = code};

@@ -63,11 +63,9 @@ static bool is_stream(const struct um_sock *sock)
  * may have, a destination of its own. */
 static um_verdict send_foreign(struct um_call *call, int flags, bool named)
 {
-    int domain = um_domain_of(call->fd), type = 0;
+    int type = 0;
     socklen_t len = sizeof type;
-    if (domain < 0 || domain == AF_UNIX || domain == AF_ALG)
-        return UM_CONTINUE;
-    if (um_view_kind(call) == UM_STACK_NATIVE)
+    if (um_left_alone(call))
         return UM_CONTINUE;
     if (getsockopt(call->fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0)
         return -EPERM;

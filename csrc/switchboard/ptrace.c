@@ -51,6 +51,10 @@ enum {
     NAME_MAX_MEMFD = 249
 };
 
+static const uint32_t OPTIONS = PTRACE_O_TRACESECCOMP | PTRACE_O_TRACEFORK |
+                                PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
+                                PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD;
+
 enum place {
     RUNS,
     BEFORE, /* in the stop before its call */
@@ -70,7 +74,7 @@ struct tracee {
 
 struct um_tracees {
     struct tracee *buckets[TRACEE_BUCKETS];
-    pid_t first;       /* whose end and stops Python hears of */
+    pid_t first;       /* whose end and stops Python hears of; 0: it entered */
     int maker_fd;      /* listener that datagram surrogates are connected to */
     int maker_path_fd; /* O_PATH of its inode */
 };
@@ -94,6 +98,7 @@ static struct tracee *standing(const struct um_call *call)
                : NULL;
 }
 
+/* The thread that is in a stop. */
 static struct tracee *add(struct um_switchboard *sb, pid_t tid)
 {
     struct tracee **at = find(sb, tid);
@@ -102,6 +107,8 @@ static struct tracee *add(struct um_switchboard *sb, pid_t tid)
     struct tracee *t = calloc(1, sizeof *t);
     if (!t)
         return NULL;
+    if (!sb->tracees->first)
+        ptrace(PTRACE_SETOPTIONS, tid, 0, OPTIONS | PTRACE_O_EXITKILL);
     t->tid = tid;
     t->made = -1;
     *at = t;
@@ -548,16 +555,13 @@ static const struct um_tracer tracer = {
     .renew = ptrace_renew,
 };
 
-int um_ptrace_start(struct um_switchboard *sb, pid_t pid)
+/* Begin, before anything is traced. */
+static int begin(struct um_switchboard *sb, pid_t first)
 {
-    static const long options = PTRACE_O_TRACESECCOMP | PTRACE_O_TRACEFORK |
-                                PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE |
-                                PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD |
-                                PTRACE_O_EXITKILL;
     struct um_tracees *all = calloc(1, sizeof *all);
     if (!all)
         return -ENOMEM;
-    all->first = pid;
+    all->first = first;
     all->maker_fd = -1;
     sb->tracees = all;
     sb->tracer = &tracer;
@@ -565,9 +569,23 @@ int um_ptrace_start(struct um_switchboard *sb, pid_t pid)
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
     sb->tracer_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (sb->tracer_fd < 0 || ptrace(PTRACE_SEIZE, pid, 0, options) < 0)
-        return -errno;
-    return 0;
+    return sb->tracer_fd < 0 ? -errno : 0;
+}
+
+int um_ptrace_start(struct um_switchboard *sb, pid_t pid)
+{
+    int rc = begin(sb, pid);
+    if (rc == 0 &&
+        ptrace(PTRACE_SEIZE, pid, 0, OPTIONS | PTRACE_O_EXITKILL) < 0)
+        rc = -errno;
+    return rc;
+}
+
+int um_ptrace_attach(struct um_switchboard *sb, pid_t pid, int flags)
+{
+    int rc = begin(sb, 0);
+    sb->more = true; /* it may have stopped, or ended, already */
+    return rc < 0 ? rc : um_attach_traced(sb, pid, flags, OPTIONS);
 }
 
 /* ---- programs that trace ---- */

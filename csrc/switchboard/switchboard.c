@@ -171,6 +171,8 @@ struct um_switchboard *um_switchboard_create(const char *rundir)
 struct birth {
     struct um_switchboard *sb;
     pid_t pid; /* to be traced, or 0 */
+    bool runs; /* it runs, and gets the filter ... */
+    int flags; /* ... that these stand for */
     sem_t done;
     int rc;
 };
@@ -179,16 +181,18 @@ static void *begin(void *arg)
 {
     struct birth *birth = arg;
     struct um_switchboard *sb = birth->sb;
-    if (birth->pid)
+    if (birth->runs)
+        birth->rc = um_ptrace_attach(sb, birth->pid, birth->flags);
+    else if (birth->pid)
         birth->rc = um_ptrace_start(sb, birth->pid);
     int rc = birth->rc;
     sem_post(&birth->done);
     return rc == 0 ? run(sb) : NULL;
 }
 
-static int start_threads(struct um_switchboard *sb, pid_t pid)
+static int start_threads(struct birth birth)
 {
-    struct birth birth = {.sb = sb, .pid = pid};
+    struct um_switchboard *sb = birth.sb;
     sem_init(&birth.done, 0, 0);
     /* Signals are the Python thread's. */
     sigset_t all, old;
@@ -217,12 +221,21 @@ static int start_threads(struct um_switchboard *sb, pid_t pid)
 int um_switchboard_start(struct um_switchboard *sb, int listener)
 {
     int rc = um_seccomp_start(sb, listener);
-    return rc < 0 ? rc : start_threads(sb, 0);
+    return rc < 0 ? rc : start_threads((struct birth){.sb = sb});
 }
 
 int um_switchboard_trace(struct um_switchboard *sb, int pid)
 {
-    return start_threads(sb, pid);
+    return start_threads((struct birth){.sb = sb, .pid = pid});
+}
+
+int um_switchboard_attach(struct um_switchboard *sb, int pid, int flags)
+{
+    if (flags & UM_FILTER_TRACE)
+        return start_threads(
+            (struct birth){.sb = sb, .pid = pid, .runs = true, .flags = flags});
+    int listener = um_attach_listener(sb, pid, flags);
+    return listener < 0 ? listener : um_switchboard_start(sb, listener);
 }
 
 static void close_fd(int fd)
@@ -267,6 +280,7 @@ void um_switchboard_destroy(struct um_switchboard *sb)
     um_models_destroy(sb->models);
     um_files_destroy(sb);
     um_hidden_destroy(sb);
+    free(sb->kept.cookies);
     um_python_destroy(sb->python);
     um_pidfds_close(sb);
     if (sb->tracer)

@@ -54,6 +54,17 @@ int um_seccomp_start(struct um_switchboard *sb, int listener);
  * else. Return: 0 or a negative errno. */
 int um_ptrace_start(struct um_switchboard *sb, pid_t pid);
 
+/* The same with a process that runs and enters the view. */
+int um_ptrace_attach(struct um_switchboard *sb, pid_t pid, int flags);
+
+/* attach.c: put a running process under the filter. Its stopped calls wait.
+ * Return: the listener, or a negative errno. */
+int um_attach_listener(struct um_switchboard *sb, pid_t pid, int flags);
+/* The same with a filter that has none: the calling thread is the tracer from
+ * now on, with these options of ptrace(2). Return: 0 or a negative errno. */
+int um_attach_traced(struct um_switchboard *sb, pid_t pid, int flags,
+                     uint32_t options);
+
 /* notify.c: answer a call that was stopped. */
 void um_call_came(struct um_call *call);
 /* Forget the parked call of a thread, which was abandoned. Return: whether it

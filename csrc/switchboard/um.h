@@ -563,8 +563,12 @@ int um_netlink_deliver(struct um_switchboard *sb, struct um_sock *sock,
 /* calls.c */
 /* What happens to bind, connect and listen on a socket that is not the view's:
  * unix sockets are the kernel's; a socket of the host that was there before the
- * view, or came from outside, gets no new address and no new peers. */
+ * view, or came from outside, gets no new address and no new peers, unless it
+ * is kept. */
 um_verdict um_foreign(struct um_call *call);
+/* Is what is done with call->fd, which is none of the view's, left to the
+ * kernel? */
+bool um_left_alone(struct um_call *call);
 um_handler um_handle_socket, um_handle_bind, um_handle_connect,
     um_handle_getsockname, um_handle_getpeername, um_handle_shutdown,
     um_handle_ioctl;
@@ -596,6 +600,24 @@ um_handler *um_handler_of(int nr);
 /* The number of the i-th call that is stopped whatever its arguments. Return:
  * -1 behind the last. */
 int um_always_stopped(size_t i);
+
+/* ---- filter.c ---- */
+
+struct sock_filter;
+/* The filter as instructions, malloced, *count of them. Return: NULL with *rc
+ * set. */
+struct sock_filter *um_filter_compile(int flags, unsigned short *count,
+                                      int *rc);
+
+/* ---- attach.c ---- */
+
+/* The sockets of the host that a program held when it entered the view. */
+struct um_kept {
+    uint64_t *cookies; /* sorted */
+    size_t count;
+};
+/* Is call->fd, which is none of the view's, one of them? */
+bool um_is_kept(struct um_call *call);
 
 /* ---- the switchboard itself ---- */
 
@@ -657,6 +679,7 @@ struct um_switchboard {
     struct um_files *files;
     struct um_models *models; /* of options.c, or NULL */
     struct um_hidden *hidden; /* of dumpable.c */
+    struct um_kept kept;
     char hostname[65], domainname[65];
 
     struct um_dgrams *dgrams;

@@ -44,6 +44,11 @@ def test_options_end_where_the_command_begins(command: list[str]) -> None:
     assert request.text is None
 
 
+def test_running_program_needs_no_command() -> None:
+    request = cli.parse(["-v", "--pid", "4711"])
+    assert (request.pid, request.command) == (4711, ())
+
+
 def test_two_dashes_end_the_options() -> None:
     assert cli.parse(["--", "-v"]).command == ("-v",)
 
@@ -62,6 +67,11 @@ def test_known_tracers_are_taken(tracer: str) -> None:
         (["--frobnicate", "true"], "--tracer"),
         (["-x", "true"], "-p, -V, -v"),
         (["-p"], "-p"),
+        (["--pid", "x"], "--pid x"),
+        (["--pid", "-1"], "--pid -1"),
+        (["--pid", "0"], "--pid 0"),
+        (["--pid", "4711", "true"], "not both"),
+        (["--pid", "4711", "--trace"], "--trace=FILE"),
         (["--json", "true"], "--trace"),
         (["--trace-file=x", "true"], "--trace"),
     ],

@@ -17,7 +17,7 @@ LAYERS = (
     {"supervisor"},
     {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
     {"procnet", "trace"},
-    {"module", "tracer", "runtime", "link", "dns_answer", "trace_args"},
+    {"module", "tracer", "running", "runtime", "link", "dns_answer", "trace_args"},
     {"_ffi", "trace_names"},
     {"boundary", "view", "abi.inet_diag", "abi.ifreq"},
     {"abi.rtnetlink", "abi.sockaddr"},

@@ -1,0 +1,41 @@
+"""What is said of programs that may not enter a view."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from umview import running
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        (0, "hides its memory"),
+        (1, "ptrace_scope is 1 on this host (only a process's own ancestors"),
+        (2, "ptrace_scope is 2 on this host (only root"),
+        (3, "ptrace_scope is 3 on this host (nobody"),
+    ],
+)
+def test_forbidden_trace_names_its_reason(scope: int, said: str) -> None:
+    text = running.forbidden(4711, scope)
+    assert text.startswith("process 4711 may not be traced: ")
+    assert said in text
+    assert "start the program by umview" in text
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ESRCH, "no process 4711"),
+        (errno.EPERM, "may not be traced"),
+        (errno.ENOEXEC, "32-bit"),
+        (errno.ETIMEDOUT, "cannot be stopped"),
+        (errno.EMFILE, "Too many open files"),
+    ],
+)
+def test_kernels_refusal_is_one_line(code: int, said: str) -> None:
+    text = str(running.why_not(4711, code))
+    assert said in text
+    assert "\n" not in text
