@@ -10,9 +10,9 @@
  *     number of changes: after it all are taken, until there are no more.
  * (2) No descriptor can be brought into a program. The call in hand is
  *     rewritten instead, so that the program makes it: socket(AF_UNIX, ...) for
- *     a surrogate, accept4 on its own surrogate, memfd_create for a file that
- *     is shown. Its exit stop is waited for at once, for none of these blocks;
- *     then pidfd_getfd gives us a copy.
+ *     a surrogate, accept4 on its own surrogate. Its exit stop is waited for at
+ *     once, for none of these blocks; then pidfd_getfd gives us a copy. A file
+ *     that is shown the program takes from us, by a pidfd_getfd of its own.
  * (3) A thread in a ptrace stop hears no signal but SIGKILL. So a call that is
  *     parked becomes ppoll() of nothing, without end, which every signal ends
  *     and every filter of a program's own is likely to allow. Whatever stops
@@ -34,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -136,15 +137,25 @@ static void go_on(struct tracee *t, int signal)
 
 /* ---- answers ---- */
 
+/* Run one more call of the thread, behind one that was rewritten. Return: what
+ * it returned, or a negative errno. */
+static int64_t run(struct tracee *t, long nr, const uint64_t args[6])
+{
+    uint64_t mask;
+    int64_t result = 0;
+    int rc = um_tracee_block_signals(t->tid, &mask);
+    if (rc < 0)
+        return rc;
+    rc = um_tracee_inject(t->tid, &t->regs, nr, args, &result);
+    um_tracee_set_mask(t->tid, mask);
+    return rc < 0 ? rc : result;
+}
+
 /* Take back what the program's rewritten call has made. */
 static void unmake(struct tracee *t)
 {
-    uint64_t mask, args[6] = {(uint64_t)t->made};
-    int64_t rc;
-    if (um_tracee_block_signals(t->tid, &mask) < 0)
-        return;
-    um_tracee_inject(t->tid, &t->regs, __NR_close, args, &rc);
-    um_tracee_set_mask(t->tid, mask);
+    uint64_t args[6] = {(uint64_t)t->made};
+    run(t, __NR_close, args);
 }
 
 static int ptrace_send(struct um_call *call, um_verdict verdict)
@@ -314,6 +325,41 @@ static int ptrace_accept(struct um_call *call, int flags)
     return make(call, __NR_accept4, args);
 }
 
+/* Does the thread know us by the number that we know? */
+static bool knows_us(pid_t tid)
+{
+    char path[32];
+    struct stat ours, its;
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", tid);
+    return stat("/proc/self/ns/pid", &ours) == 0 && stat(path, &its) == 0 &&
+           ours.st_ino == its.st_ino;
+}
+
+/* Let the program take a descriptor of ours. Its number is that of the pidfd,
+ * the lowest that was free. Where Yama asks for it, we allow to be looked into
+ * meanwhile. Return: the number, which is t->made; or a negative errno, for
+ * instance EPERM to who has become another user. */
+static int bring(struct um_call *call, int fd, int cloexec)
+{
+    struct tracee *t = standing(call);
+    uint64_t self[6] = {(uint64_t)getpid()};
+    int64_t number =
+        knows_us(t->tid) ? rewrite(call, __NR_pidfd_open, self) : -ESRCH;
+    if (number < 0)
+        return (int)number;
+    t->made = (int)number;
+    uint64_t take[6] = {(uint64_t)number, (uint64_t)fd};
+    prctl(PR_SET_PTRACER, t->tid, 0, 0, 0);
+    int64_t taken = run(t, __NR_pidfd_getfd, take);
+    prctl(PR_SET_PTRACER, 0, 0, 0, 0);
+    if (taken < 0)
+        return (int)taken;
+    uint64_t put[6] = {(uint64_t)taken, (uint64_t)number, (uint64_t)cloexec};
+    number = run(t, __NR_dup3, put);
+    run(t, __NR_close, put);
+    return (int)number;
+}
+
 /* Fill a file that the program has made. Return: 0 or a negative errno. */
 static int fill(int fd, int from)
 {
@@ -330,11 +376,14 @@ static int fill(int fd, int from)
     return 0;
 }
 
-/* Show a file of ours: the open in hand makes one of its own, which bears the
- * path as its name. Return: its number there, or a negative errno. */
-static int give_file(struct um_call *call, int from, int cloexec)
+/* Show a file to a program that may not take it: it makes one of its own, which
+ * bears the path as its name. Return: as bring(). */
+static int copy_file(struct um_call *call, int from, int cloexec)
 {
+    struct tracee *t = standing(call);
     struct stat st;
+    if (!t)
+        return -ENOENT;
     if (fstat(from, &st) < 0 || !S_ISREG(st.st_mode))
         return -EACCES; /* no folder can be made so */
     uint64_t path =
@@ -346,12 +395,19 @@ static int give_file(struct um_call *call, int from, int cloexec)
     if (len > NAME_MAX_MEMFD)
         path += (uint64_t)(len - NAME_MAX_MEMFD);
     uint64_t args[6] = {path, MFD_ALLOW_SEALING | (cloexec ? MFD_CLOEXEC : 0)};
-    int fd = make(call, __NR_memfd_create, args);
-    if (fd < 0)
-        return fd;
-    int rc = fill(fd, from);
-    close(fd);
-    return rc < 0 ? rc : standing(call)->made;
+    if (t->made >= 0)
+        unmake(t);
+    t->made = -1;
+    int64_t number = t->place == BEFORE ? rewrite(call, __NR_memfd_create, args)
+                                        : run(t, __NR_memfd_create, args);
+    if (number < 0)
+        return (int)number;
+    t->made = (int)number;
+    int fd = um_getfd(call->sb, call->tid, t->made);
+    int rc = fd < 0 ? fd : fill(fd, from);
+    if (fd >= 0)
+        close(fd);
+    return rc < 0 ? rc : t->made;
 }
 
 static int ptrace_give(struct um_call *call, int fd, int cloexec)
@@ -359,7 +415,9 @@ static int ptrace_give(struct um_call *call, int fd, int cloexec)
     struct tracee *t = standing(call);
     if (!t)
         return -ENOENT;
-    int number = t->made >= 0 ? t->made : give_file(call, fd, cloexec);
+    int number = t->made >= 0 ? t->made : bring(call, fd, cloexec);
+    if (number < 0)
+        number = copy_file(call, fd, cloexec);
     if (number < 0)
         return number;
     t->made = -1;
@@ -377,17 +435,10 @@ static int ptrace_renew(struct um_call *call, int flags)
     int fd = ptrace_make_stream(call, flags);
     if (fd < 0)
         return fd;
-    uint64_t mask, args[6] = {(uint64_t)t->made, number, cloexec};
-    int64_t result = 0;
-    int rc = um_tracee_block_signals(t->tid, &mask);
-    if (rc == 0) {
-        rc = um_tracee_inject(t->tid, &t->regs, __NR_dup3, args, &result);
-        um_tracee_set_mask(t->tid, mask);
-    }
+    uint64_t args[6] = {(uint64_t)t->made, number, cloexec};
+    int rc = (int)run(t, __NR_dup3, args);
     unmake(t);
     t->made = -1;
-    if (rc == 0 && result < 0)
-        rc = (int)result;
     if (rc < 0)
         close(fd);
     return rc < 0 ? rc : fd;

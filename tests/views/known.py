@@ -143,10 +143,5 @@ ONLY: dict[Tracer, dict[tuple[str, str], str]] = {
             "a stopped call waits for its answer, and a signal may come meanwhile"
         ),
     },
-    "ptrace": {
-        ("shown", "files_are_files"): (
-            "the program makes the file itself, by memfd_create(): it is open for "
-            "writing, too, but sealed"
-        ),
-    },
+    "ptrace": {},
 }

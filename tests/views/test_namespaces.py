@@ -45,3 +45,10 @@ def test_all_namespaces_of_a_view_are_one(user: User, where: Where) -> None:
 def test_clone3_leaves_a_program_its_network(user: User, where: Where) -> None:
     got = user.run([SYSTEM_PYTHON, "-c", _CLONE3], where)
     assert got.stdout == ("lo" if where == "native" else "lo nat0"), got
+
+
+def test_files_are_shown_in_another_pid_namespace(user: User) -> None:
+    """Under ptrace a program takes them from a process that it has no number for."""
+    cat = ["cat", "/etc/resolv.conf"]
+    got = user.run(["unshare", "--user", "--pid", "--fork", *cat], "view")
+    assert got.stdout == user.run(cat, "view").stdout
