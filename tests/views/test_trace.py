@@ -210,7 +210,11 @@ def test_tracing_changes_no_result(probes: Probes, probe: str) -> None:
     done = probes.user.run(argv, "native", timeout=120, **environment)
     seen = dict(json.loads(line) for line in done.stdout.splitlines())
     assert (done.returncode, done.stderr) == (0, "")
-    assert seen == probes.seen(probe, setup)
+    untraced = probes.seen(probe, setup)
+    assert seen.keys() == untraced.keys()
+    odd = [case for case in seen if seen[case] != untraced[case]]
+    # some cases show one of two things, natively as well
+    assert [one for one in odd if not probes.natively_also(probe, one, seen[one])] == []
     assert log.stat().st_size > 0
     log.unlink()
 
