@@ -98,7 +98,7 @@ def why_not(pid: int, code: int) -> UmviewError:
         code: The errno, see um_process_attach().
     """
     match code:
-        case errno.ESRCH:
+        case _ if code == errno.ESRCH or _has_ended(pid):
             return _ended(pid)
         case errno.EPERM:
             return UmviewError(forbidden(pid, _yama_scope()))
@@ -123,6 +123,13 @@ def _is_32_bit(pid: int) -> UmviewError:
     return UmviewError(
         f"process {pid} is a 32-bit program: a view answers 64-bit programs only"
     )
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return _look(pid).state in "ZX"
+    except OSError:
+        return True
 
 
 def _is_kernel_thread(pid: int) -> bool:

@@ -137,17 +137,18 @@ static bool is_fragile(long nr)
     return false;
 }
 
-static bool is_stuck(pid_t tid)
+/* The letter of proc_pid_stat(5); 'X' for a thread that is gone. */
+static char state_of(pid_t tid)
 {
     char path[32], line[512];
     snprintf(path, sizeof path, "/proc/%d/stat", tid);
     FILE *file = fopen(path, "re");
     if (!file)
-        return false;
+        return 'X';
     const char *got = fgets(line, sizeof line, file);
     fclose(file);
     const char *end = got ? strrchr(line, ')') : NULL;
-    return end && strncmp(end, ") D", 3) == 0;
+    return end && end[1] ? end[2] : 'X';
 }
 
 static enum activity activity_of(pid_t tid)
@@ -164,7 +165,7 @@ static enum activity activity_of(pid_t tid)
         return GONE;
     if (sscanf(line, "%ld", &nr) != 1)
         return RUNS;
-    if (is_stuck(tid))
+    if (state_of(tid) == 'D')
         return STUCK;
     return is_fragile(nr) ? FRAGILE : WAITS;
 }
@@ -452,10 +453,12 @@ static int seize(int tid, void *arg)
         e->some_were_new = true;
         return 0;
     }
-    /* One that a thread of ours has made is ours already. */
-    if (errno == ESRCH || tracer_of(tid) == gettid())
+    int error = errno;
+    char state = state_of(tid);
+    /* One that ends now; one that a thread of ours has made is ours already. */
+    if (state == 'Z' || state == 'X' || tracer_of(tid) == gettid())
         return 0;
-    return -EPERM;
+    return -error;
 }
 
 /* Trace every thread; once they all are, so are the next ones. */
@@ -507,22 +510,24 @@ struct holder {
     pid_t pid, tid;
 };
 
+/* The filter stays, whatever happens from here on. So a socket that cannot be
+ * noted is none to fail for: it is treated like one that comes later. */
+
 static int by_number(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return x < y ? -1 : x > y;
 }
 
-static int keep(struct um_switchboard *sb, uint64_t cookie)
+static void keep(struct um_switchboard *sb, uint64_t cookie)
 {
     struct um_kept *kept = &sb->kept;
     uint64_t *more =
         realloc(kept->cookies, (kept->count + 1) * sizeof *kept->cookies);
     if (!more)
-        return -ENOMEM;
+        return;
     more[kept->count++] = cookie;
     kept->cookies = more;
-    return 0;
 }
 
 static int keep_descriptor(int number, void *arg)
@@ -530,11 +535,13 @@ static int keep_descriptor(int number, void *arg)
     struct holder *holder = arg;
     int fd = um_getfd(holder->sb, holder->tid, number);
     if (fd < 0)
-        return fd == -EBADF ? 0 : fd; /* closed since */
+        return 0;
     int domain = um_domain_of(fd);
     uint64_t cookie = domain < 0 || domain == AF_UNIX ? 0 : um_cookie_of(fd);
     close(fd);
-    return cookie ? keep(holder->sb, cookie) : 0;
+    if (cookie)
+        keep(holder->sb, cookie);
+    return 0;
 }
 
 static int keep_table(int tid, void *arg)
@@ -548,8 +555,8 @@ static int keep_table(int tid, void *arg)
         return 0;
     holder->tid = tid;
     snprintf(path, sizeof path, "/proc/%d/fd", tid);
-    int rc = each_number(path, keep_descriptor, holder);
-    return rc == -ESRCH ? 0 : rc; /* a thread that has ended since */
+    each_number(path, keep_descriptor, holder);
+    return 0;
 }
 
 bool um_is_kept(struct um_call *call)
@@ -566,25 +573,23 @@ int um_kept_count(struct um_switchboard *sb)
 }
 
 /* Note the sockets of a process that is under the filter now. */
-static int keep_all(struct entrant *e)
+static void keep_all(struct entrant *e)
 {
     struct um_kept *kept = &e->sb->kept;
     struct holder holder = {.sb = e->sb, .pid = e->pid};
     each_thread(e->pid, settle, e);
-    int rc = each_thread(e->pid, keep_table, &holder);
+    each_thread(e->pid, keep_table, &holder);
     if (kept->count)
         qsort(kept->cookies, kept->count, sizeof *kept->cookies, by_number);
-    return rc == -ESRCH ? 0 : rc; /* it has ended: that will be told */
 }
 
 int um_attach_listener(struct um_switchboard *sb, pid_t pid, int flags)
 {
     struct entrant e = {.sb = sb, .pid = pid, .flags = flags};
     int listener = install_in(&e);
-    int rc = listener < 0 ? listener : keep_all(&e);
-    if (rc < 0 && listener >= 0)
-        close(listener);
-    return rc < 0 ? rc : listener;
+    if (listener >= 0)
+        keep_all(&e);
+    return listener;
 }
 
 int um_attach_traced(struct um_switchboard *sb, pid_t pid, int flags,
@@ -598,5 +603,7 @@ int um_attach_traced(struct um_switchboard *sb, pid_t pid, int flags,
     int rc = seize_all(&e);
     if (rc == 0)
         rc = install_in(&e);
-    return rc < 0 ? rc : keep_all(&e);
+    if (rc == 0)
+        keep_all(&e);
+    return rc;
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
 
 import pytest
 
@@ -25,10 +27,16 @@ def test_forbidden_trace_names_its_reason(scope: int, said: str) -> None:
     assert "start the program by umview" in text
 
 
+def test_process_that_has_ended_is_said_to_have() -> None:
+    with subprocess.Popen(["/bin/true"]) as process:
+        process.wait()
+    assert "there is no process" in str(running.why_not(process.pid, errno.EPERM))
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (errno.ESRCH, "no process 4711"),
+        (errno.ESRCH, "there is no process"),
         (errno.EPERM, "may not be traced"),
         (errno.ENOEXEC, "32-bit"),
         (errno.ETIMEDOUT, "cannot be stopped"),
@@ -36,6 +44,6 @@ def test_forbidden_trace_names_its_reason(scope: int, said: str) -> None:
     ],
 )
 def test_kernels_refusal_is_one_line(code: int, said: str) -> None:
-    text = str(running.why_not(4711, code))
+    text = str(running.why_not(os.getpid(), code))
     assert said in text
     assert "\n" not in text
