@@ -11,22 +11,23 @@
  *             Linux 5.14
  * no-ptrace   as old-kernel, and ptrace(2) is forbidden as well
  *
- * The command replaces this program, whose number, parent and children stay
- * what they were: the manager is nobody's child by then, and it ends with the
- * last process under its filter.
+ * The command replaces this program and has no other child by it: the manager
+ * is its sibling. It ends with the last process under its filter.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <sched.h>
 #include <seccomp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { FAILED = 125 };
@@ -55,22 +56,19 @@ static void manage(int listener)
     }
 }
 
-/* Start the manager: a grandchild that keeps nothing of ours open but the
- * socket by which the listener's number comes. Return: our end. */
+/* Start the manager, which keeps nothing of ours open but the socket by which
+ * the listener comes. Return: our end. */
 static int start_manager(void)
 {
     int ends[2];
     check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends),
           "socketpair");
-    pid_t child = fork();
-    check(child, "fork");
+    long child = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    check(child < 0 ? -errno : 0, "clone");
     if (child > 0) {
         close(ends[1]);
-        waitpid(child, NULL, 0);
         return ends[0];
     }
-    if (fork() != 0)
-        _exit(0);
     setsid();
     dup2(ends[1], STDIN_FILENO);
     close_range(1, ~0U, 0);
@@ -160,6 +158,9 @@ int main(int argc, char **argv)
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
     if (!ctx)
         check(-ENOMEM, "seccomp_init");
+    /* i386 and x32 are none of our business. */
+    check(seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW),
+          "seccomp_attr_set");
     bool known = strcmp(argv[1], "container") == 0;
     if (known)
         enter_container(ctx);
