@@ -139,6 +139,10 @@ KNOWN |= {
 # Those of one tracer.
 ONLY: dict[Tracer, dict[tuple[str, str], str]] = {
     "seccomp": {
+        ("differences", "bind_twice_where_signals_are_caught"): (
+            "a signal may have made the first answer be lost: the call is taken for "
+            "the same one, once"
+        ),
         ("differences", "signal_during_a_call_that_does_not_wait"): (
             "a stopped call waits for its answer, and a signal may come meanwhile"
         ),

@@ -309,12 +309,12 @@ def _wait_until_parked(process: psutil.Process) -> None:
         pytest.param("unix", 3000, "wrong 0", id="unix"),
         pytest.param("sockets", 1500, "True 0", id="sockets"),
         pytest.param("stream", 500, "True", id="stream"),
-        pytest.param("names", 500, "wrong 0 0", id="names"),
-        pytest.param("groups", 500, "wrong 0 0", id="groups"),
-        pytest.param("loop", 500, "wrong 0 0", id="loop"),
-        pytest.param("refused", 500, "wrong 0 0", id="refused"),
-        pytest.param("many", 500, "wrong 0", id="many"),
-        pytest.param("files", 500, "1 0", id="files"),
+        pytest.param("names", 300, "wrong 0 0", id="names"),
+        pytest.param("groups", 300, "wrong 0 0", id="groups"),
+        pytest.param("loop", 300, "wrong 0 0", id="loop"),
+        pytest.param("refused", 300, "wrong 0 0", id="refused"),
+        pytest.param("many", 300, "wrong 0", id="many"),
+        pytest.param("files", 300, "1 0", id="files"),
     ],
 )
 def test_storm_of_signals_harms_nothing(

@@ -140,6 +140,13 @@ def case_signal_during_a_call_that_does_not_wait() -> None:
     show(seen)
 
 
+def case_bind_twice_where_signals_are_caught() -> None:
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    with socket.socket() as sock:
+        for _ in range(3):
+            show(outcome(sock.bind, ("127.0.0.1", 0)))
+
+
 def case_listener_of_a_seccomp_filter() -> None:
     """A filter that allows all, with a listener of the program's own."""
     instruction = struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)
