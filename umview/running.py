@@ -15,6 +15,7 @@ from umview.errors import UmviewError
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD
 _FLAGS = 6  # in /proc/PID/stat, counted from the state on: proc_pid_stat(5)
 _ELF_CLASS, _ELF_64 = 4, 2
+_SWITCHBOARD = "um-switchboard"  # its thread's name, see switchboard.c
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 _SCOPES = {
     1: "only a process's own ancestors may trace it",
@@ -82,10 +83,7 @@ def check(pid: int) -> None:
             "sandbox already; start it anew by umview"
         )
     if process.tracer:
-        raise UmviewError(
-            f"process {pid} is traced by process {process.tracer} (a debugger?), and "
-            "a process has one tracer: end that first"
-        )
+        raise UmviewError(_traced(pid, process.tracer))
     if not _is_64_bit(pid):
         raise _is_32_bit(pid)
 
@@ -122,6 +120,20 @@ def _ended(pid: int) -> UmviewError:
 def _is_32_bit(pid: int) -> UmviewError:
     return UmviewError(
         f"process {pid} is a 32-bit program: a view answers 64-bit programs only"
+    )
+
+
+def _traced(pid: int, tracer: int) -> str:
+    try:
+        with open(f"/proc/{tracer}/comm", encoding="utf-8", errors="replace") as file:
+            name = file.read().strip()
+    except OSError:
+        name = "a debugger?"
+    if name == _SWITCHBOARD:
+        return f"process {pid} is in a view already; start it anew by umview"
+    return (
+        f"process {pid} is traced by process {tracer} ({name}), and a process has one "
+        "tracer: end that first"
     )
 
 

@@ -36,7 +36,7 @@ def _wait_until(is_so: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def _running(user: User, *argv: str, group: int | None = None) -> Iterator[Program]:
+def started(user: User, *argv: str, group: int | None = None) -> Iterator[Program]:
     """Start a program natively, with pipes; at the end of the block it is killed."""
     process = subprocess.Popen(
         user.command(argv, "native"),
@@ -63,17 +63,17 @@ def _running(user: User, *argv: str, group: int | None = None) -> Iterator[Progr
 def _python(user: User, *words: str) -> Iterator[Program]:
     """Start running.py and wait until it is ready."""
     program = str(_PROGRAMS / "running.py")
-    with _running(user, SYSTEM_PYTHON, program, *words) as process:
-        assert _line(process).startswith(_READY)
+    with started(user, SYSTEM_PYTHON, program, *words) as process:
+        assert line_of(process).startswith(_READY)
         yield process
 
 
-def _line(process: Program) -> str:
+def line_of(process: Program) -> str:
     assert process.stdout is not None
     return process.stdout.readline().rstrip("\n")
 
 
-def _tell(process: Program, line: str = "") -> None:
+def tell(process: Program, line: str = "") -> None:
     assert process.stdin is not None
     process.stdin.write(line + "\n")
     process.stdin.flush()
@@ -84,7 +84,7 @@ def _move(user: User, pid: int, *options: str) -> subprocess.CompletedProcess[st
     return user.run(umview(*options, "--pid", str(pid)), "native")
 
 
-def _moved(user: User, pid: int, *options: str) -> None:
+def moved(user: User, pid: int, *options: str) -> None:
     done = _move(user, pid, *options)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -151,13 +151,13 @@ def test_new_sockets_are_the_views_and_old_ones_the_hosts(user: User) -> None:
     program = str(_PROGRAMS / "running.py")
     with (
         _echo() as port,
-        _running(user, SYSTEM_PYTHON, program, "network", str(port)) as process,
+        started(user, SYSTEM_PYTHON, program, "network", str(port)) as process,
     ):
-        tcp, udp = map(int, _line(process).split()[1:])
+        tcp, udp = map(int, line_of(process).split()[1:])
         _ask_both(tcp, udp)
-        _moved(user, process.pid)
+        moved(user, process.pid)
         _ask_both(tcp, udp)
-        _tell(process)
+        tell(process)
         assert process.stdout is not None
         assert process.stdout.read().splitlines() == [
             "connected ok",
@@ -190,16 +190,16 @@ def test_new_sockets_are_the_views_and_old_ones_the_hosts(user: User) -> None:
 def test_call_that_waits_goes_on(user: User, kind: str, wanted: str) -> None:
     with _python(user, "wait", kind) as process:
         _wait_until(lambda: _is_waiting(process.pid))
-        _moved(user, process.pid)
-        _tell(process)
-        assert _line(process) == f"{wanted} True"
+        moved(user, process.pid)
+        tell(process)
+        assert line_of(process) == f"{wanted} True"
 
 
 def test_threads_at_work_see_nothing_but_another_network(user: User) -> None:
     for _ in range(3):
         with _echo() as port, _python(user, "crowd", str(port)) as process:
-            _moved(user, process.pid)
-            assert _line(process) == "ECONNREFUSED"
+            moved(user, process.pid)
+            assert line_of(process) == "ECONNREFUSED"
 
 
 def _visible(pid: int) -> tuple[object, ...]:
@@ -216,15 +216,15 @@ def test_nothing_is_left_in_the_program(user: User) -> None:
     with _python(user, "idle") as process:
         _wait_until(lambda: _is_waiting(process.pid))
         before = _visible(process.pid)
-        _moved(user, process.pid)
+        moved(user, process.pid)
         assert _visible(process.pid) == before
-        _tell(process, "alive")
-        assert _line(process) == "alive ok"
+        tell(process, "alive")
+        assert line_of(process) == "alive ok"
 
 
 def test_nothing_is_left_when_the_program_ends(user: User) -> None:
     with _python(user, "idle") as process:
-        _moved(user, process.pid, "-V", "given")
+        moved(user, process.pid, "-V", "given")
         assert _views(user) == ["given"]
     _wait_until(lambda: _views(user) == [])
 
@@ -233,11 +233,11 @@ def test_stopped_job_stays_stopped(user: User) -> None:
     with _python(user, "idle") as process:
         os.kill(process.pid, signal.SIGSTOP)
         os.waitpid(process.pid, os.WUNTRACED)
-        _tell(process, "while-stopped")
-        _moved(user, process.pid)
+        tell(process, "while-stopped")
+        moved(user, process.pid)
         assert _state(process.pid) in "Tt"
         os.kill(process.pid, signal.SIGCONT)
-        assert _line(process) == "while-stopped ok"
+        assert line_of(process) == "while-stopped ok"
 
 
 def test_signals_that_come_meanwhile_arrive(user: User) -> None:
@@ -257,11 +257,11 @@ for line in sys.stdin:
     print(line.strip(), "ok", flush=True)
 """
     for _ in range(5):
-        with _running(user, SYSTEM_PYTHON, "-c", script) as process:
-            assert _line(process) == _READY
-            _moved(user, process.pid)
-            _tell(process, "alive")
-            assert _line(process) == "alive ok"
+        with started(user, SYSTEM_PYTHON, "-c", script) as process:
+            assert line_of(process) == _READY
+            moved(user, process.pid)
+            tell(process, "alive")
+            assert line_of(process) == "alive ok"
 
 
 def test_shell_can_move_itself(user: User) -> None:
@@ -280,11 +280,11 @@ def test_children_that_are_there_stay_outside(user: User) -> None:
     )
     os.mkfifo(user.folder / "go")
     user.own(user.folder / "go")
-    with _running(user, "/bin/sh", "-c", script) as process:
-        assert _line(process) == _READY
-        _moved(user, process.pid)
+    with started(user, "/bin/sh", "-c", script) as process:
+        assert line_of(process) == _READY
+        moved(user, process.pid)
         (user.folder / "go").write_text("\n")
-        _tell(process)
+        tell(process)
         assert process.wait(_DEADLINE) == 0
     assert "nat0" in (user.folder / "inside").read_text()
     assert "nat0" not in (user.folder / "outside").read_text()
@@ -293,9 +293,9 @@ def test_children_that_are_there_stay_outside(user: User) -> None:
 def test_killed_supervisor_ends_the_network(user: User) -> None:
     """Under ptrace the program too: a call that stands would be the host's else."""
     with _python(user, "idle") as process:
-        _moved(user, process.pid, "-V", "doomed")
-        _tell(process, "alive")
-        assert _line(process) == "alive ok"
+        moved(user, process.pid, "-V", "doomed")
+        tell(process, "alive")
+        assert line_of(process) == "alive ok"
         folder = user.runtime / "umview" / "doomed"
         (supervisor,) = _holders(folder)
         os.kill(supervisor, signal.SIGKILL)
@@ -303,8 +303,8 @@ def test_killed_supervisor_ends_the_network(user: User) -> None:
             assert process.wait(_DEADLINE) == -signal.SIGKILL
         else:
             _wait_until(lambda: _holders(folder) == [])
-            _tell(process, "alive")
-            assert _line(process) == "alive ENOSYS"
+            tell(process, "alive")
+            assert line_of(process) == "alive ENOSYS"
     user.run(umview("true"), "native")  # the next one cleans up
 
 
@@ -329,9 +329,9 @@ def test_verbose_says_what_was_done(user: User) -> None:
 def test_calls_are_logged_to_a_file(user: User) -> None:
     log = user.folder / "log"
     with _python(user, "idle") as process:
-        _moved(user, process.pid, f"--trace={log}")
-        _tell(process, "alive")
-        assert _line(process) == "alive ok"
+        moved(user, process.pid, f"--trace={log}")
+        tell(process, "alive")
+        assert line_of(process) == "alive ok"
     _wait_until(lambda: _views(user) == [])
     assert "socket(" in log.read_text()
 
@@ -361,7 +361,7 @@ def test_process_that_is_not_there_is_refused(user: User) -> None:
 
 
 def test_zombie_is_refused(user: User) -> None:
-    with _running(user, "/bin/true") as process:
+    with started(user, "/bin/true") as process:
         _wait_until(lambda: _state(process.pid) == "Z")
         assert "has ended" in _refused(user, process.pid)
 
@@ -382,10 +382,10 @@ def test_thread_is_refused_and_its_process_named(user: User) -> None:
 
 def test_process_in_a_view_is_refused_and_goes_on(user: User) -> None:
     with _python(user, "idle") as process:
-        _moved(user, process.pid)
-        assert "in a view or in a sandbox" in _refused(user, process.pid)
-        _tell(process, "alive")
-        assert _line(process) == "alive ok"
+        moved(user, process.pid)
+        assert "is in a view" in _refused(user, process.pid)
+        tell(process, "alive")
+        assert line_of(process) == "alive ok"
 
 
 def test_traced_process_is_refused_and_goes_on(user: User) -> None:
@@ -397,12 +397,12 @@ def test_traced_process_is_refused_and_goes_on(user: User) -> None:
     )
     with (
         _python(user, "idle") as process,
-        _running(user, SYSTEM_PYTHON, "-c", tracer, str(process.pid)) as debugger,
+        started(user, SYSTEM_PYTHON, "-c", tracer, str(process.pid)) as debugger,
     ):
-        assert _line(debugger) == "0"
+        assert line_of(debugger) == "0"
         assert f"traced by process {debugger.pid}" in _refused(user, process.pid)
-        _tell(process, "alive")
-        assert _line(process) == "alive ok"
+        tell(process, "alive")
+        assert line_of(process) == "alive ok"
 
 
 def test_hidden_process_is_refused(user: User) -> None:
@@ -412,8 +412,8 @@ def test_hidden_process_is_refused(user: User) -> None:
         'print("ready", flush=True)\n'
         "sys.stdin.read()"
     )
-    with _running(user, SYSTEM_PYTHON, "-c", script) as process:
-        assert _line(process) == _READY
+    with started(user, SYSTEM_PYTHON, "-c", script) as process:
+        assert line_of(process) == _READY
         assert "may not be traced" in _refused(user, process.pid)
 
 
