@@ -33,7 +33,6 @@ _UTSNAME = 65
 _O_CREAT = 0o100
 _NETLINK = 16
 _LEVEL, _OPTION = 1, 2  # where setsockopt and getsockopt have them
-_MESSAGES = 4  # messages that the core copies
 
 
 class Call(NamedTuple):
@@ -350,11 +349,12 @@ def _message(call: Call, arg: int) -> Shown:
 
 
 def _messages(call: Call, arg: int) -> Shown:
-    found = [_one_message(call, arg, number) for number in range(_MESSAGES)]
-    kept = [one for one in found if one]
+    pieces = [piece for piece in call.traced.pieces if piece.arg == arg]
+    numbers = sorted({piece.message for piece in pieces})
+    kept = [one for number in numbers if (one := _one_message(call, arg, number))]
     if not kept:
         return _pointer(call, arg)
-    is_out = any(piece.is_out for piece in call.traced.pieces if piece.arg == arg)
+    is_out = any(piece.is_out for piece in pieces)
     count = call.traced.result if is_out else u32(call.register(arg + 1))
     return shown.array(kept, is_cut=count > len(kept))
 
