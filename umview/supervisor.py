@@ -57,6 +57,10 @@ _ALL_EVENTS = 65536  # more than the switchboard lets wait
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _INT = struct.Struct("=i")
+_PREEMPTED = (
+    "calls of the network do not reach umview: who holds the seccomp listener here (a "
+    "container's manager?) takes them first; run umview outside"
+)
 _NESTED = "umview inside a view is not possible yet: run it outside"
 
 
@@ -426,6 +430,8 @@ def _why_not(stage: Stage, code: int, word: str) -> tuple[str, int]:
     match stage:
         case Stage.FILTER:
             return f"cannot install the seccomp filter: {reason}", FAILED
+        case Stage.HAND_OVER if code == errno.EPROTO:
+            return _PREEMPTED, FAILED
         case Stage.HAND_OVER:
             return "", FAILED  # the supervisor is gone, and the front says so
         case Stage.EXEC if code == errno.ENOENT and "/" not in word:

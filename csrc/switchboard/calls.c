@@ -89,6 +89,37 @@ int um_always_stopped(size_t i)
     return -1;
 }
 
+/* ---- is somebody there? ---- */
+
+/* Arguments 1 and 2 of a call that asks for a switchboard. No call makes sense
+ * of them, least of all of no descriptor. */
+enum { ASKED_FIRST = 0x756d7669, ASKED_THEN = 0x65773f3f };
+
+bool um_is_question(const struct um_call *call)
+{
+    return call->args[1] == ASKED_FIRST && call->args[2] == ASKED_THEN;
+}
+
+static bool is_answered(int nr, long first)
+{
+    return syscall(nr, first, ASKED_FIRST, ASKED_THEN, 0, 0, 0) == -1 &&
+           errno == UM_PRESENT;
+}
+
+int um_in_view(void)
+{
+    return is_answered(__NR_socket, AF_INET);
+}
+
+bool um_all_answered(void)
+{
+    int nr;
+    for (size_t i = 0; (nr = um_always_stopped(i)) >= 0; i++)
+        if (!is_answered(nr, -1))
+            return false;
+    return um_in_view();
+}
+
 int um_call_row(int i, struct um_call_row *ret)
 {
     if (i < 0 || i >= ROWS)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * dumpable.c - prctl(PR_SET_DUMPABLE), said to be done; who asks for a view
+ * dumpable.c - prctl(PR_SET_DUMPABLE), said to be done
  *
  * A process that is not dumpable cannot be looked into, and so not be answered.
  * Its wish is noted instead, for who asks afterwards. The state belongs to the
@@ -14,10 +14,6 @@
 #include <sys/prctl.h>
 
 #include "um.h"
-
-/* What nobody else asks, and what the kernel, which looks at no argument of
- * PR_GET_DUMPABLE, does not answer. */
-enum { VIEW_ASKED = 0x756d7669, VIEW_ANSWERED = 0x6577 };
 
 struct um_hidden {
     struct um_hidden *next;
@@ -65,15 +61,8 @@ void um_hidden_destroy(struct um_switchboard *sb)
     }
 }
 
-int um_in_view(void)
-{
-    return prctl(PR_GET_DUMPABLE, VIEW_ASKED, 0, 0, 0) == VIEW_ANSWERED;
-}
-
 um_verdict um_handle_prctl(struct um_call *call)
 {
-    if ((int)call->args[0] == PR_GET_DUMPABLE && call->args[1] == VIEW_ASKED)
-        return VIEW_ANSWERED;
     struct um_hidden here = {0};
     bool known = read_places(call->tid, &here) == 0;
     struct um_hidden **at = known ? find(call->sb, &here) : &call->sb->hidden;

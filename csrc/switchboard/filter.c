@@ -346,6 +346,8 @@ int um_child_exec(int sync_fd, int flags, char **argv, int *stage)
         return -EPIPE;
     if (listener >= 0)
         close(listener);
+    else if (!um_all_answered())
+        return -EPROTO; /* another's listener is asked before a tracer is */
     *stage = 2;
     fcntl(sync_fd, F_SETFD, FD_CLOEXEC);
     execvp(argv[0], argv);

@@ -396,6 +396,10 @@ static void go_on(struct um_parked *p, uint64_t id)
 void um_call_came(struct um_call *call)
 {
     struct um_switchboard *sb = call->sb;
+    if (um_is_question(call)) {
+        finish(call, -UM_PRESENT);
+        return;
+    }
     if (sb->parked_count) {
         struct um_parked *p = parked_of(sb, call->tid);
         if (p && p->recalled && same_call(&p->call, call)) {

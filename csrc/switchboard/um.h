@@ -600,6 +600,13 @@ um_handler *um_handler_of(int nr);
 /* The number of the i-th call that is stopped whatever its arguments. Return:
  * -1 behind the last. */
 int um_always_stopped(size_t i);
+/* What a switchboard says to who asks for one by a stopped call: an errno that
+ * no such call has. */
+#define UM_PRESENT EL2HLT
+bool um_is_question(const struct um_call *call);
+/* Is the calling process in a view, and does each call that is always stopped,
+ * and socket(AF_INET), come there? */
+bool um_all_answered(void);
 
 /* ---- filter.c ---- */
 

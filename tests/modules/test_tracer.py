@@ -69,6 +69,14 @@ def test_no_tracer_at_all_is_one_line(user: User, tracer: str) -> None:
     assert "Operation not permitted" in line
 
 
+def test_calls_that_another_takes_first_are_no_view(user: User) -> None:
+    """Its "continue" would lead past a tracer: fail before the command is there."""
+    got = _run(user, "network", "echo", "ran", expect=125)
+    (line,) = got.stderr.splitlines()
+    assert "do not reach umview" in line
+    assert got.stdout == ""
+
+
 @pytest.mark.parametrize("outer", ["seccomp", "ptrace"])
 @pytest.mark.parametrize("inner", ["auto", "seccomp", "ptrace"])
 def test_umview_in_a_view_is_refused(user: User, outer: str, inner: str) -> None:

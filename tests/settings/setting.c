@@ -6,6 +6,7 @@
  *
  * container   a manager has a seccomp listener already, as those of containers
  *             have that stop mount(2) and mknod(2); the kernel gives no second
+ * network     the same, and it stops connect(2) as well
  * old-kernel  no user notification, as before Linux 5.0
  * no-addfd    a notification cannot be answered with a descriptor, as before
  *             Linux 5.14
@@ -106,11 +107,11 @@ static void hand_over(int manager, int listener)
     close(manager);
 }
 
-static void enter_container(scmp_filter_ctx ctx)
+static void enter_container(scmp_filter_ctx ctx, bool network)
 {
     static const int calls[] = {SCMP_SYS(mount), SCMP_SYS(mknod),
-                                SCMP_SYS(mknodat)};
-    for (size_t i = 0; i < sizeof calls / sizeof(int); i++)
+                                SCMP_SYS(mknodat), SCMP_SYS(connect)};
+    for (size_t i = 0; i < (network ? 4 : 3); i++)
         check(seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, calls[i], 0), "rule");
     int manager = start_manager();
     check(seccomp_load(ctx), "seccomp_load");
@@ -161,9 +162,10 @@ int main(int argc, char **argv)
     /* i386 and x32 are none of our business. */
     check(seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW),
           "seccomp_attr_set");
-    bool known = strcmp(argv[1], "container") == 0;
+    bool network = strcmp(argv[1], "network") == 0;
+    bool known = network || strcmp(argv[1], "container") == 0;
     if (known)
-        enter_container(ctx);
+        enter_container(ctx, network);
     for (size_t i = 0; i < sizeof past / sizeof *past; i++) {
         if (strcmp(argv[1], past[i]) == 0) {
             known = true;
