@@ -304,6 +304,22 @@ static void note_taken(struct um_call *call)
     call->undo_count++;
 }
 
+static void pend_again(struct um_call *call)
+{
+    um_error_pend(call->sb, call->sock, (int)(intptr_t)call->undo_arg);
+}
+
+/* The pending error was taken for the call. */
+static void note_error(struct um_call *call, int error)
+{
+    if (call->undo) { /* some of several were taken: the next call tells */
+        um_error_pend(call->sb, call->sock, error);
+        return;
+    }
+    call->undo = pend_again;
+    call->undo_arg = (void *)(intptr_t)error;
+}
+
 static size_t sender_name(const struct um_sock *sock,
                           const struct um_arrival *arrival,
                           struct sockaddr_storage *ret)
@@ -454,8 +470,11 @@ static um_verdict receive_one(struct um_call *call, struct receipt *r,
     if (rc == -ESHUTDOWN)
         return um_call_nonblocking(call, flags) ? -EAGAIN
                                                 : write_end(call, r, taken);
-    if (rc < 0)
+    if (rc < 0) {
+        if (rc != -EAGAIN)
+            note_error(call, -rc);
         return rc;
+    }
     if (!peek)
         note_taken(call);
     um_verdict verdict =

@@ -604,6 +604,7 @@ static void free_offers(struct um_list *list)
 void um_stream_destroy(struct um_switchboard *sb, struct um_sock *sock)
 {
     (void)sb;
+    um_stream_forget_returned(sock);
     if (sock->conn) {
         sock->conn->sock = NULL;
         sock->conn->holder = NULL;

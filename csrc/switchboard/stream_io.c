@@ -10,12 +10,16 @@
  * the kernel.
  *
  * Bytes that were taken cannot go back, so a receive looks first (MSG_PEEK),
- * writes them to the program, and takes them last.
+ * writes them to the program, and takes them last. If the call turns out to
+ * have been abandoned they are held for the next such call, which is the same
+ * one, restarted or made again: recv() and poll() do not see them.
  *
  * A send with MSG_FASTOPEN is a connect, and then a send: what Linux does as
  * long as it has no cookie of the server.
  */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "messages.h"
@@ -171,14 +175,71 @@ static um_verdict wait_for_bytes(struct um_call *call, um_handler *handler,
     return um_park_until(call, handler, EPOLLIN | EPOLLRDHUP);
 }
 
+/* Bytes whose receive was abandoned. */
+struct um_returned {
+    size_t len;
+    uint8_t data[];
+};
+
+void um_stream_forget_returned(struct um_sock *sock)
+{
+    free(sock->returned);
+    sock->returned = NULL;
+}
+
+/* Copy to sb->scratch what is next. Return: bytes, or -1 with errno. */
+static ssize_t look(struct um_call *call, size_t len, int flags)
+{
+    const struct um_returned *returned = call->sock->returned;
+    if (!returned || (flags & MSG_OOB))
+        return recv(call->fd, call->sb->scratch, len,
+                    (flags & MSG_OOB) | MSG_PEEK | MSG_DONTWAIT);
+    len = len < returned->len ? len : returned->len;
+    memcpy(call->sb->scratch, returned->data, len);
+    return (ssize_t)len;
+}
+
+/* The call was abandoned: what it took lies in sb->scratch. */
+static void give_bytes_back(struct um_call *call)
+{
+    struct um_returned *old = call->sock->returned;
+    size_t len = (size_t)call->undo_count, more = old ? old->len : 0;
+    struct um_returned *returned = malloc(sizeof *returned + len + more);
+    if (!returned)
+        return;
+    returned->len = len + more;
+    memcpy(returned->data, call->sb->scratch, len);
+    if (more)
+        memcpy(returned->data + len, old->data, more);
+    free(old);
+    call->sock->returned = returned;
+}
+
 /* Take what has been looked at and written. */
 static um_verdict take(struct um_call *call, size_t len, int flags)
 {
+    struct um_returned *returned = call->sock->returned;
     if (len == 0 || (flags & MSG_PEEK))
         return (um_verdict)len;
-    ssize_t n = recv(call->fd, call->sb->scratch, len,
-                     (flags & MSG_OOB) | MSG_DONTWAIT);
-    return n < 0 ? -errno : n;
+    if (!um_call_waits(call))
+        return -ENOENT;
+    if (returned && !(flags & MSG_OOB)) {
+        returned->len -= len;
+        memmove(returned->data, returned->data + len, returned->len);
+        if (!returned->len)
+            um_stream_forget_returned(call->sock);
+    } else {
+        ssize_t n = recv(call->fd, call->sb->scratch, len,
+                         (flags & MSG_OOB) | MSG_DONTWAIT);
+        if (n < 0)
+            return -errno;
+        len = (size_t)n;
+    }
+    if (!(flags & MSG_OOB)) {
+        call->undo = give_bytes_back;
+        call->undo_count = (int)len;
+    }
+    return (um_verdict)len;
 }
 
 /* MSG_TRUNC throws data away, and a surrogate would not; else an address is
@@ -193,8 +254,7 @@ um_verdict um_stream_recvfrom(struct um_call *call)
     bool discard = flags & MSG_TRUNC;
     if (!discard && call->sock->accepted)
         return UM_CONTINUE;
-    ssize_t n = recv(call->fd, call->sb->scratch, len,
-                     (flags & MSG_OOB) | MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = look(call, len, flags);
     if (n < 0)
         return wait_for_bytes(call, um_handle_recvfrom, flags);
     int rc = discard
@@ -240,8 +300,7 @@ um_verdict um_stream_recvmsg(struct um_call *call)
         return UM_CONTINUE;
     if (m.name_len < 0)
         return -EINVAL;
-    ssize_t n = recv(call->fd, call->sb->scratch, UM_SCRATCH,
-                     (flags & MSG_OOB) | MSG_PEEK | MSG_DONTWAIT);
+    ssize_t n = look(call, UM_SCRATCH, flags);
     if (n < 0)
         return wait_for_bytes(call, um_handle_recvmsg, flags);
     n = um_write_vector(call, m.iov, m.iov_count, call->sb->scratch, (size_t)n);

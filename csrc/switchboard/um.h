@@ -233,7 +233,8 @@ struct um_sock {
     uint64_t partner; /* stream: cookie of what it is joined with, or 0 */
     struct um_name local, peer;
     struct um_untold untold;
-    struct um_bind *bind; /* its port, or NULL */
+    struct um_returned *returned; /* of stream_io.c, or NULL */
+    struct um_bind *bind;         /* its port, or NULL */
     struct um_option *options;
     struct um_list waiters; /* um_parked: accept, recv*; connect */
     struct um_list wake;    /* in sb->wakes */
@@ -519,6 +520,7 @@ um_verdict um_stream_shutdown(struct um_call *call, int how);
 void um_stream_arm_reset(struct um_call *call);
 /* SO_LINGER or SO_OOBINLINE was set: what that means for close(). */
 void um_stream_lingers(struct um_call *call);
+void um_stream_forget_returned(struct um_sock *sock); /* stream_io.c */
 /* Is the connection over, both ways, as far as its surrogate tells? */
 bool um_stream_over(struct um_call *call);
 /* ---- dgram.c: UDP, ping and raw ICMP sockets ---- */

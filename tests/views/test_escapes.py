@@ -315,6 +315,7 @@ def _wait_until_parked(process: psutil.Process) -> None:
         pytest.param("refused", 300, "wrong 0 0", id="refused"),
         pytest.param("many", 300, "wrong 0", id="many"),
         pytest.param("files", 300, "1 0", id="files"),
+        pytest.param("addressed", 150, "True", id="addressed"),
     ],
 )
 def test_storm_of_signals_harms_nothing(

@@ -412,6 +412,31 @@ def files(count: int, restart: bool) -> None:
     _say(len(seen), _descriptors() - before)
 
 
+def addressed(count: int, restart: bool) -> None:
+    """Move bytes through a connection with recvfrom() and recvmsg() with a name."""
+    server = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(server.getsockname())
+    accepted, _ = server.accept()
+    block = bytes(range(256)) * 4
+    with _child() as is_child:
+        if is_child:
+            for _ in range(count):
+                accepted.sendall(block)
+            return
+        same = True
+        with _storm(restart):
+            for i in range(count):
+                data = b""
+                while len(data) < len(block):
+                    data += (
+                        client.recvfrom(len(block) - len(data))[0]
+                        if i % 2
+                        else client.recvmsg(len(block) - len(data), 64)[0]
+                    )
+                same = same and data == block
+    _say(same)
+
+
 class _Mixed:
     """Rounds of calls of all kinds that are stopped; what goes wrong is counted."""
 
