@@ -232,7 +232,8 @@ int um_switchboard_trace(struct um_switchboard *sb, int pid);
  * threads. Its sockets stay what they are; the next ones are the view's. With
  * UM_FILTER_TRACE it stays traced; then as um_switchboard_trace(), but the end
  * of all is told only. Return: 0, or a negative errno: -EPERM (it cannot be
- * traced), -ESRCH (it has ended), -ENOEXEC (it is no 64-bit program), -ETIMEDOUT
+ * traced), -ESRCH (it has ended), -ENOEXEC (it is no 64-bit program), -EBUSY (a
+ * thread of it is under a filter already), -ETIMEDOUT
  * (it waits where no signal reaches it), ... */
 int um_switchboard_attach(struct um_switchboard *sb, int pid, int flags);
 /* How many sockets it has kept. */

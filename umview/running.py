@@ -78,10 +78,7 @@ def check(pid: int) -> None:
             f"process {pid} is not yours: only its own user and root can move it"
         )
     if process.filters > _look("self").filters:
-        raise UmviewError(
-            f"process {pid} has a seccomp filter of its own: it is in a view or in a "
-            "sandbox already; start it anew by umview"
-        )
+        raise _is_filtered(pid)
     if process.tracer:
         raise UmviewError(_traced(pid, process.tracer))
     if not _is_64_bit(pid):
@@ -100,6 +97,8 @@ def why_not(pid: int, code: int) -> UmviewError:
             return _ended(pid)
         case errno.EPERM:
             return UmviewError(forbidden(pid, _yama_scope()))
+        case errno.EBUSY:
+            return _is_filtered(pid)
         case errno.ENOEXEC:
             return _is_32_bit(pid)
         case errno.ETIMEDOUT:
@@ -115,6 +114,13 @@ def why_not(pid: int, code: int) -> UmviewError:
 
 def _ended(pid: int) -> UmviewError:
     return UmviewError(f"there is no process {pid} (any more): look with ps")
+
+
+def _is_filtered(pid: int) -> UmviewError:
+    return UmviewError(
+        f"process {pid} has a seccomp filter of its own: it is in a view or in a "
+        "sandbox already; start it anew by umview"
+    )
 
 
 def _is_32_bit(pid: int) -> UmviewError:

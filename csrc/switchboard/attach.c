@@ -369,13 +369,17 @@ static int write_code(const struct runner *r, uint64_t page,
 static int install(const struct entrant *e, const struct runner *r,
                    uint64_t page)
 {
-    uint64_t how = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_TSYNC_ESRCH |
-                   SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    uint64_t how = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     if (!e->stays)
-        how |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        how |=
+            SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_TSYNC_ESRCH;
     int64_t rc = run(r, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
     if (rc == 0)
         rc = run(r, SYS_seccomp, SECCOMP_SET_MODE_FILTER, how, page, 0, 0, 0);
+    /* A thread has a filter that the others have not; without a listener its
+     * number is returned. */
+    if (rc == -ESRCH || (e->stays && rc > 0))
+        rc = -EBUSY;
     if (rc < 0 || e->stays)
         return (int)rc;
     int listener = um_getfd(e->sb, r->tid, (int)rc);
@@ -472,18 +476,26 @@ static int seize_all(struct entrant *e)
     return rc;
 }
 
-/* Stop a thread that stays traced, and leave what it stops for to its tracer.
- */
-static void stop_for_tracer(pid_t tid)
+/* Stop a thread that stays traced. What it stops for beside that is left to its
+ * tracer. */
+static void stop_traced(const struct entrant *e, pid_t tid)
 {
     int64_t limit_ms = um_now_ms() + STOP_LIMIT_MS;
     siginfo_t info = {0};
+    struct um_regs regs;
     if (ptrace(PTRACE_INTERRUPT, tid, 0, 0) < 0)
         return;
     while (um_now_ms() < limit_ms && info.si_pid == 0 &&
            waitid(P_PID, (id_t)tid, &info,
                   WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0)
         nanosleep(&brief, NULL);
+    if (info.si_code != CLD_TRAPPED || info.si_status >> 8 != PTRACE_EVENT_STOP)
+        return;
+    int status = wait_stopped(tid);
+    if (status >= 0 && um_regs_read(tid, &regs) == 0)
+        restart_fragile(tid, &regs);
+    if (status >= 0)
+        let_go(e, tid, status);
 }
 
 /* A thread that runs may be in a call that began before the filter came. */
@@ -493,7 +505,7 @@ static int settle(int tid, void *arg)
     if (activity_of(tid) != RUNS)
         return 0;
     if (e->stays) {
-        stop_for_tracer(tid);
+        stop_traced(e, tid);
         return 0;
     }
     struct um_regs regs;

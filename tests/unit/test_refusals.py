@@ -39,6 +39,7 @@ def test_process_that_has_ended_is_said_to_have() -> None:
         (errno.ESRCH, "there is no process"),
         (errno.EPERM, "may not be traced"),
         (errno.ENOEXEC, "32-bit"),
+        (errno.EBUSY, "a seccomp filter of its own"),
         (errno.ETIMEDOUT, "cannot be stopped"),
         (errno.EMFILE, "Too many open files"),
     ],

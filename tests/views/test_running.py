@@ -355,6 +355,32 @@ def test_calls_are_logged_to_a_file(user: User) -> None:
 
 # ---- where it cannot be ----
 
+_FILTER = """
+import ctypes, os, struct, sys
+def forbid(number):
+    load, is_it, give, fails, runs = 0x20, 0x15, 0x06, 0x50001, 0x7fff0000
+    lines = ((load, 0, 0, 0), (is_it, 0, 1, number),
+             (give, 0, 0, fails), (give, 0, 0, runs))
+    code = b"".join(struct.pack("=HBBI", *line) for line in lines)
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("=HxxxxxxQ", len(lines), ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
+ptrace = {"x86_64": 101, "aarch64": 117}[os.uname().machine]
+"""
+_NO_PTRACE = f"{_FILTER}forbid(ptrace); os.execv(sys.argv[1], sys.argv[1:])"
+_ONE_THREAD_FILTERED = f"""{_FILTER}
+import threading
+def work():
+    forbid(ptrace)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(line.strip(), flush=True)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
 
 def _refused(user: User, pid: int, *options: str) -> str:
     done = _move(user, pid, *options)
@@ -412,6 +438,16 @@ def test_process_in_a_view_is_refused_and_goes_on(user: User) -> None:
         assert line_of(process) == "alive ok"
 
 
+def test_process_with_a_filtered_thread_is_refused_and_goes_on(user: User) -> None:
+    with started(user, SYSTEM_PYTHON, "-c", _ONE_THREAD_FILTERED) as process:
+        assert line_of(process) == _READY
+        before = _visible(process.pid)
+        assert "a seccomp filter of its own" in _refused(user, process.pid)
+        assert _visible(process.pid) == before
+        tell(process, "alive")
+        assert line_of(process) == "alive"
+
+
 def test_traced_process_is_refused_and_goes_on(user: User) -> None:
     tracer = (
         "import ctypes, sys\n"
@@ -443,20 +479,9 @@ def test_hidden_process_is_refused(user: User) -> None:
 
 def test_forbidden_ptrace_is_one_line(user: User) -> None:
     """As under a container's filter; ptrace(2) fails with EPERM."""
-    script = """
-import ctypes, os, struct, sys
-number = {"x86_64": 101, "aarch64": 117}[os.uname().machine]
-load, is_it, give, fails, runs = 0x20, 0x15, 0x06, 0x50001, 0x7fff0000
-lines = (load, 0, 0, 0), (is_it, 0, 1, number), (give, 0, 0, fails), (give, 0, 0, runs)
-code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *l) for l in lines))
-program = struct.pack("=HxxxxxxQ", len(lines), ctypes.addressof(code))
-libc = ctypes.CDLL(None)
-assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
-os.execv(sys.argv[1], sys.argv[1:])
-"""
     with _python(user, "idle") as process:
         argv = umview("--pid", str(process.pid))
-        done = user.run([SYSTEM_PYTHON, "-c", script, *argv], "native")
+        done = user.run([SYSTEM_PYTHON, "-c", _NO_PTRACE, *argv], "native")
         assert done.returncode == 125
         (line,) = done.stderr.splitlines()
         if TRACER == "ptrace":
