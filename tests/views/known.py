@@ -147,5 +147,13 @@ ONLY: dict[Tracer, dict[tuple[str, str], str]] = {
             "a stopped call waits for its answer, and a signal may come meanwhile"
         ),
     },
-    "ptrace": {},
+    "ptrace": {
+        ("jobs", "how_a_stopped_process_looks"): (
+            "who looks into /proc sees the tracer, and the stop as one of its making"
+        ),
+        ("processes", "clone3_untraced"): (
+            "with CLONE_UNTRACED the kernel keeps the tracer out; the calls of such a "
+            "process that would be stopped give ENOSYS"
+        ),
+    },
 }

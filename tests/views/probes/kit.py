@@ -243,7 +243,8 @@ def run_case(call: Callable[[], None]) -> list[str]:
         try:
             _run_case(call, write_fd)
         finally:
-            os._exit(0)
+            # With all that it has left, for they have the pipe, too.
+            os.killpg(os.getpid(), signal.SIGKILL)
     os.close(write_fd)
     ready, _, _ = select.select([read_fd], [], [], LIMIT + 2)
     if not ready:

@@ -17,6 +17,11 @@ from kit import V4, child, exact, listener, outcome, pair, show, udp
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_FILES = 0x400
+_CLONE_FS = 0x200
+_CLONE_PARENT = 0x8000
+_CLONE_PIDFD = 0x1000
+_CLONE_UNTRACED = 0x800000
+_WALL = 0x40000000
 _CLONE3 = 435
 
 
@@ -127,6 +132,121 @@ def case_exec_from_a_thread() -> None:
     time.sleep(0.5)
     client = socket.create_connection(server.getsockname())
     show(client.recv(9), os.waitpid(pid, 0)[1])
+
+
+def case_exec_by_the_first_thread() -> None:
+    """Threads that wait in stopped calls end, and what is executed has the number."""
+    server, sock = listener(), udp()
+    sock.settimeout(None)
+    server.set_inheritable(True)
+    code = "import os,sys; sys.exit(os.getpid() != int(sys.argv[1]))"
+    for _ in range(5):
+        pid = os.fork()
+        if pid == 0:
+            for call in (server.accept, lambda: sock.recvfrom(1)) * 5:
+                threading.Thread(target=call, daemon=True).start()
+            argv = [sys.executable, "-ISc", code, str(os.getpid())]
+            os.execv(sys.executable, argv)
+        show(os.waitpid(pid, 0)[1])
+    client = socket.create_connection(server.getsockname())
+    show(server.accept()[1] == client.getsockname())
+
+
+def case_exec_again_and_again_from_threads() -> None:
+    """Each program executes the next from a thread, while its first one waits."""
+    code = (
+        "import os,socket,sys,threading\n"
+        "left,pid=int(sys.argv[2]),int(sys.argv[3])\n"
+        "assert os.getpid()==pid\n"
+        "if not left: sys.exit(7)\n"
+        "server=socket.create_server(('127.0.0.1',0))\n"
+        "argv=[sys.executable,'-ISc',sys.argv[1],sys.argv[1],str(left-1),str(pid)]\n"
+        "threading.Timer(0.01,os.execv,(sys.executable,argv)).start()\n"
+        "server.accept()\n"
+    )
+    pid = os.fork()
+    if pid == 0:
+        argv = [sys.executable, "-ISc", code, code, "6", str(os.getpid())]
+        os.execv(sys.executable, argv)
+    show(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def case_exec_that_fails_disturbs_nobody() -> None:
+    server = listener()
+    taken: list[object] = []
+    thread = threading.Thread(target=lambda: taken.append(server.accept()[1]))
+    thread.start()
+    for path in ("/nowhere", "/etc/passwd", "/"):
+        show(outcome(os.execv, path, ["x"]))
+    client = socket.create_connection(server.getsockname())
+    thread.join(5)
+    show(taken == [client.getsockname()])
+
+
+def case_posix_spawn() -> None:
+    """By vfork with a shared memory: the caller waits until the program is there."""
+    server = listener()
+    at = f"/dev/tcp/127.0.0.1/{server.getsockname()[1]}"
+    for number in range(10):
+        argv = ["bash", "-c", f"echo -n {number} >{at}; exit {number}"]
+        pid = os.posix_spawn("/bin/bash", argv, os.environ)
+        show(exact(server.accept()[0], 9), os.waitpid(pid, 0)[1])
+    show(outcome(os.posix_spawn, "/nowhere", ["x"], {}), outcome(os.waitpid, -1, 0))
+
+
+def case_posix_spawn_from_many_threads() -> None:
+    """Calls of others are answered while a thread waits for its child's exec."""
+    server = listener(backlog=128)
+    statuses: list[int] = []
+
+    def work(number: int) -> None:
+        pid = os.posix_spawn("/bin/sh", ["sh", "-c", f"exit {number}"], {})
+        with socket.create_connection(server.getsockname()):
+            statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    for start in range(0, 60, 20):
+        threads = [threading.Thread(target=work, args=(start + i,)) for i in range(20)]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            server.accept()[0].close()
+        for thread in threads:
+            thread.join()
+    show(sorted(statuses) == list(range(60)))
+
+
+def _clone3_with(flags: int, number: int) -> None:
+    """Clone a process that connects; show that it did, and how its end is told."""
+    server = listener()
+    server.settimeout(5)
+    fd = ctypes.c_int(-1)
+    args = _CloneArgs(
+        flags=flags | _CLONE_PIDFD, exit_signal=number, pidfd=ctypes.addressof(fd)
+    )
+    pid = _libc.syscall(_CLONE3, ctypes.byref(args), ctypes.sizeof(args))
+    if pid == 0:
+        try:
+            socket.create_connection(server.getsockname()).close()
+        except OSError as exc:
+            os._exit(exc.errno or 1)
+        os._exit(0)
+    ended = bool(select.select([fd.value], [], [], 5)[0])
+    status = outcome(lambda: os.waitpid(pid, _WALL)[1])
+    show(flags, int(number), ended, status)
+    os.close(fd.value)
+
+
+def case_clone3_of_every_kind() -> None:
+    """With a pidfd, with no signal at the end, as a sibling, with the files."""
+    for flags in (0, _CLONE_FILES, _CLONE_FILES | _CLONE_FS):
+        for number in (signal.SIGCHLD, 0):
+            _clone3_with(flags, number)
+    _clone3_with(_CLONE_PARENT, 0)
+
+
+def case_clone3_untraced() -> None:
+    """A process that says that no tracer is to follow it."""
+    _clone3_with(_CLONE_UNTRACED, signal.SIGCHLD)
 
 
 def case_exec_by_a_shell() -> None:
@@ -316,3 +436,51 @@ def case_threads_come_and_go() -> None:
             thread.join()
     servant.join(5)
     show(wrong)
+
+
+def case_two_hundred_threads() -> None:
+    """Each with sockets of its own, all waiting at the same time."""
+    count = 200
+    ready = threading.Barrier(count + 1)
+    socks: list[socket.socket] = []
+    seen: list[bytes] = []
+
+    def work() -> None:
+        server, sock = listener(), udp()
+        sock.settimeout(None)
+        socks.append(sock)
+        client = socket.create_connection(server.getsockname())
+        server.accept()[0].sendall(b"own")
+        assert exact(client, 3) == b"own"
+        ready.wait()
+        seen.append(sock.recvfrom(9)[0])
+
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    with udp() as sender:
+        for number, sock in enumerate(socks):
+            sender.sendto(b"%d" % number, sock.getsockname())
+    for thread in threads:
+        thread.join()
+    show(sorted(map(int, seen)) == list(range(count)))
+
+
+def case_process_with_many_threads_is_killed() -> None:
+    server = listener()
+    reader, writer = os.pipe()
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            for _ in range(100):
+                sock = udp()
+                sock.settimeout(None)
+                threading.Thread(target=sock.recvfrom, args=(9,)).start()
+            os.write(writer, b"r")
+            server.accept()
+        os.read(reader, 1)
+        os.kill(pid, signal.SIGKILL)
+        show(os.waitpid(pid, 0)[1])
+    client = socket.create_connection(server.getsockname())
+    show(server.accept()[1] == client.getsockname())
