@@ -233,8 +233,8 @@ int um_switchboard_trace(struct um_switchboard *sb, int pid);
  * UM_FILTER_TRACE it stays traced; then as um_switchboard_trace(), but the end
  * of all is told only. Return: 0, or a negative errno: -EPERM (it cannot be
  * traced), -ESRCH (it has ended), -ENOEXEC (it is no 64-bit program), -EBUSY (a
- * thread of it is under a filter already), -ETIMEDOUT
- * (it waits where no signal reaches it), ... */
+ * thread of it is under a filter that others are not, or has a listener),
+ * -ETIMEDOUT (it waits where no signal reaches it), ... */
 int um_switchboard_attach(struct um_switchboard *sb, int pid, int flags);
 /* How many sockets it has kept. */
 int um_kept_count(struct um_switchboard *sb);
