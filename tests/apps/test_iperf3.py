@@ -18,9 +18,9 @@ from tests.apps.lab import Place, require
         ("-P", "4", "-R"),
         ("-6",),
         ("-6", "-R"),
-        ("-u", "-b", "50M"),
-        ("-u", "-b", "50M", "-R"),
-        ("-u", "-b", "50M", "-6"),
+        ("-u", "-b", "5M", "-l", "1200"),
+        ("-u", "-b", "5M", "-l", "1200", "-R"),
+        ("-u", "-b", "5M", "-l", "1200", "-6"),
     ],
     ids=lambda options: " ".join(options) or "one stream",
 )
