@@ -137,20 +137,6 @@ static bool is_fragile(long nr)
     return false;
 }
 
-/* The letter of proc_pid_stat(5); 'X' for a thread that is gone. */
-static char state_of(pid_t tid)
-{
-    char path[32], line[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", tid);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return 'X';
-    const char *got = fgets(line, sizeof line, file);
-    fclose(file);
-    const char *end = got ? strrchr(line, ')') : NULL;
-    return end && end[1] ? end[2] : 'X';
-}
-
 static enum activity activity_of(pid_t tid)
 {
     char path[64], line[256];
@@ -165,7 +151,7 @@ static enum activity activity_of(pid_t tid)
         return GONE;
     if (sscanf(line, "%ld", &nr) != 1)
         return RUNS;
-    if (state_of(tid) == 'D')
+    if (um_thread_state(tid) == 'D')
         return STUCK;
     return is_fragile(nr) ? FRAGILE : WAITS;
 }
@@ -458,7 +444,7 @@ static int seize(int tid, void *arg)
         return 0;
     }
     int error = errno;
-    char state = state_of(tid);
+    char state = um_thread_state(tid);
     /* One that ends now; one that a thread of ours has made is ours already. */
     if (state == 'Z' || state == 'X' || tracer_of(tid) == gettid())
         return 0;

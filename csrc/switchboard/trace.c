@@ -29,6 +29,7 @@
 
 #include "messages.h"
 #include "trace.h"
+#include "tracee.h"
 
 #ifndef __NR_open
 #define __NR_open (-1) /* aarch64 has openat only */
@@ -513,24 +514,9 @@ void um_trace_end(struct um_call *call, um_verdict verdict)
         end(call, UM_OUTCOME_ANSWERED, verdict);
 }
 
-/* Has a thread ended? Its parent may not have waited for it yet. */
-static bool has_ended(pid_t tid)
-{
-    char path[32], text[64];
-    snprintf(path, sizeof path, "/proc/%d/stat", tid);
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return true;
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = 0;
-    const char *state = strrchr(text, ')'); /* behind the program's name */
-    return !state || strchr("ZX", state[2]);
-}
-
 void um_trace_abandon(struct um_call *call)
 {
-    bool gone = has_ended(call->tid);
+    bool gone = um_thread_has_ended(call->tid);
     end(call, gone ? UM_OUTCOME_GONE : UM_OUTCOME_INTERRUPTED, 0);
 }
 

@@ -35,6 +35,28 @@
 #endif
 #endif
 
+/* ---- what a thread does ---- */
+
+char um_thread_state(pid_t tid)
+{
+    char path[32], line[128];
+    snprintf(path, sizeof path, "/proc/%d/stat", tid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return 'X';
+    const char *got = fgets(line, sizeof line, f);
+    fclose(f);
+    /* The name, in parentheses, may hold anything. */
+    const char *at = got ? strrchr(line, ')') : NULL;
+    return at && at[1] ? at[2] : 'X';
+}
+
+bool um_thread_has_ended(pid_t tid)
+{
+    char state = um_thread_state(tid);
+    return state == 'Z' || state == 'X';
+}
+
 /* ---- registers ---- */
 
 static int regset(enum __ptrace_request request, pid_t tid, unsigned int set,
@@ -202,21 +224,6 @@ int um_tracee_set_mask(pid_t tid, uint64_t mask)
 
 /* ---- calls ---- */
 
-/* Has a thread ended, though wait(2) may not say so yet? */
-static bool has_ended(pid_t tid)
-{
-    char path[32], line[128];
-    snprintf(path, sizeof path, "/proc/%d/stat", tid);
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return true;
-    const char *got = fgets(line, sizeof line, f);
-    fclose(f);
-    /* The name, in parentheses, may hold anything. */
-    const char *at = got ? strrchr(line, ')') : NULL;
-    return !at || at[1] == 0 || at[2] == 'Z' || at[2] == 'X';
-}
-
 int um_tracee_step(pid_t tid, enum __ptrace_request request, int signal)
 {
     enum { LOOKS = 256, PAUSE_US = 100 };
@@ -233,7 +240,7 @@ int um_tracee_step(pid_t tid, enum __ptrace_request request, int signal)
                    WEXITED | WSTOPPED | WNOWAIT | WNOHANG | __WALL) < 0)
             return -ESRCH;
         if (info.si_pid == 0 && i % LOOKS == 0) {
-            if (has_ended(tid))
+            if (um_thread_has_ended(tid))
                 return -ESRCH;
             usleep(PAUSE_US);
         } else if (info.si_pid == 0) {

@@ -27,6 +27,12 @@ struct um_regs {
 #endif
 };
 
+/* The letter of proc_pid_stat(5); 'X' for a thread that is gone. Of any thread,
+ * by any thread, as is the next. */
+char um_thread_state(pid_t tid);
+/* Has it ended, though nobody may have waited for it yet? */
+bool um_thread_has_ended(pid_t tid);
+
 /* Read the registers. -ENOEXEC: those of a 32-bit program. */
 int um_regs_read(pid_t tid, struct um_regs *ret);
 int um_regs_write(pid_t tid, const struct um_regs *regs);
