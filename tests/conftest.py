@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,18 @@ from tests.apps.lab import PLACES, Place, User, Where, open_place, place_params
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LEAVE_TIME = 5.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_heard() -> None:
+    """Let programs start with the signals of a terminal, however the tests were.
+
+    Who is started in the background by a script, or by nohup(1), ignores some, and so
+    do all that it starts.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -648,7 +648,8 @@ int um_ptrace_start(struct um_switchboard *sb, pid_t pid)
     if (rc == 0 &&
         ptrace(PTRACE_SEIZE, pid, 0, OPTIONS | PTRACE_O_EXITKILL) < 0)
         rc = -errno;
-    return rc;
+    /* EPERM is also said of one that has ended. */
+    return rc == -EPERM && um_thread_has_ended(pid) ? -ESRCH : rc;
 }
 
 int um_ptrace_attach(struct um_switchboard *sb, pid_t pid, int flags)
