@@ -256,6 +256,8 @@ static bool run_again(struct um_parked *p)
         return resume(p);
     um_list_remove(&p->timed);
     stop_watching(p);
+    if (p->verdict != UM_PARKED)
+        p->call.sock = NULL; /* it may be gone when the thread has come */
     if (!p->recalled) {
         p->recalled = true;
         p->call.sb->tracer->recall(&p->call);
