@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * lwipopts.h - lwIP as a stack server has it
+ *
+ * One thread and its own loop, so no operating system layer; memory from
+ * malloc(), so no pools to run out of. What differs from a small device is said
+ * below, most of it because a card may take frames of 64 KiB.
+ */
+#ifndef UM_LWIPOPTS_H
+#define UM_LWIPOPTS_H
+
+#include <stdint.h>
+
+/* ---- surroundings ---- */
+
+#define NO_SYS                         1
+#define SYS_LIGHTWEIGHT_PROT           0
+#define LWIP_SOCKET                    0
+#define LWIP_NETCONN                   0
+#define LWIP_TIMERS                    1
+#define MEM_LIBC_MALLOC                1
+#define MEMP_MEM_MALLOC                1
+#define MEM_ALIGNMENT                  8
+#define LWIP_STATS                     0
+#define LWIP_NETIF_EXT_STATUS_CALLBACK 1
+#define LWIP_NETIF_HOSTNAME            1
+/* A link without errors needs no checksums (UM_PACKET_BARE). */
+#define LWIP_CHECKSUM_CTRL_PER_NETIF 1
+/* A datagram of 64 KiB in frames of 1,500 has 45 pieces, and many share it. */
+#define LWIP_PBUF_REF_T uint16_t
+
+/* ---- link ---- */
+
+#define LWIP_ARP 1
+/* Before the 14 bytes of a frame's header: what follows is aligned. */
+#define ETH_PAD_SIZE   2
+#define ARP_QUEUEING   1
+#define ARP_QUEUE_LEN  64
+#define ARP_TABLE_SIZE 127 /* an index is an s8_t in places */
+
+/* ---- IP ---- */
+
+#define LWIP_IPV4          1
+#define LWIP_IPV6          1
+#define IP_DEFAULT_TTL     64
+#define IP_REASS_MAX_PBUFS 1024
+#define MEMP_NUM_REASSDATA 64
+#define IP_REASS_MAXAGE    30
+#define IP_FORWARD         1 /* where um_stackd_forwards() says so */
+#define LWIP_HOOK_IP4_CANFORWARD(p, dest) um_stackd_forwards()
+int um_stackd_forwards(void);
+#define LWIP_RAW                  1
+#define LWIP_ICMP                 1
+#define LWIP_IGMP                 1
+#define LWIP_MULTICAST_TX_OPTIONS 1
+#define LWIP_DHCP                 1
+#define LWIP_DNS                  0
+#define LWIP_DHCP_MAX_DNS_SERVERS 0
+
+/* A pointer of 64 bits does not fit into the header of a fragment, where lwIP
+ * keeps its list; with this it copies the header away. */
+#define IPV6_FRAG_COPYHEADER      1
+#define LWIP_IPV6_NUM_ADDRESSES   8
+#define LWIP_IPV6_DHCP6           1
+#define LWIP_IPV6_DHCP6_STATELESS 1
+#define LWIP_IPV6_MLD             1
+#define LWIP_ND6_NUM_NEIGHBORS    100 /* an index is an s8_t */
+#define LWIP_ND6_NUM_DESTINATIONS 100
+#define LWIP_ND6_NUM_ROUTERS      4
+#define LWIP_ND6_NUM_PREFIXES     8
+#define MEMP_NUM_ND6_QUEUE        256
+
+/* ---- UDP ---- */
+
+#define LWIP_UDP             1
+#define LWIP_NETBUF_RECVINFO 1
+
+/* ---- TCP ---- */
+
+#define LWIP_TCP           1
+#define LWIP_TCP_KEEPALIVE 1
+#define TCP_LISTEN_BACKLOG 1
+#define SO_REUSE           1
+#define TCP_QUEUE_OOSEQ    1
+/* Of an MTU of 65,535; tcp_eff_send_mss() brings it down to the card's. */
+#define TCP_MSS 65495
+/* We write without copying, so no room is to be kept in a segment: it would
+ * be 64 KiB for each that is written with a copy. */
+#define TCP_OVERSIZE   0
+#define LWIP_WND_SCALE 1
+#define TCP_RCV_SCALE  7
+/* The windows are chosen when a card is added (see card.c). The preprocessor
+ * reads an unknown name as 0, so lwIP's checks see the constant. */
+extern uint32_t um_tcp_window;
+#define TCP_WND          (um_tcp_window ? um_tcp_window : 0x400000)
+#define TCP_SND_BUF      (um_tcp_window ? um_tcp_window : 0x400000)
+#define TCP_SND_QUEUELEN 0xff00
+/* Not of the window: a 64 KiB MSS is far from what they are made for. */
+#define LWIP_DISABLE_TCP_SANITY_CHECKS 1
+/* lwIP counts time in ticks of twice this, 500 ms for a small device. With 100
+ * a lost segment is sent again after 0.3 s and an acknowledgement delayed by at
+ * most 50 ms: what Linux does (0.2 s, 40 ms). */
+#define TCP_TMR_INTERVAL  50
+#define LWIP_TCP_RTO_TIME 1000 /* RFC 6298 */
+#define TCP_SYNMAXRTX     6    /* 127 s, as in Linux */
+
+#endif
