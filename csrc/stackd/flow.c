@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * flow.c - streams: between our end of a surrogate and a connection of lwIP
+ *
+ * Up (program to peer). What the program writes is read into a ring and given
+ * to lwIP without a copy (1.6 times as fast), so a byte's place in the ring is
+ * free again when the peer has acknowledged it, not before. The ring has the
+ * size of lwIP's send buffer; tcp_sndbuf() truncates that to 16 bits, so the
+ * ring's own arithmetic decides. While nothing is under way the ring starts
+ * over at its beginning: an idle connection keeps a page or two, not all of it.
+ *
+ * Down (peer to program). What lwIP delivers is written at once; what the
+ * surrogate has no room for is held, and acknowledged to lwIP as read (which
+ * opens the window) when it is written. A chain of pbufs counts its bytes in 16
+ * bits, so what is held is a list of chains, never one long chain.
+ *
+ * Ends. As on the relay road (pump.c): the peer's FIN becomes SHUT_WR on our
+ * end, never close(), which the program would see as a hang-up. The program's
+ * SHUT_WR becomes a FIN. Its close() hangs up: FIN if it had read all, else the
+ * kernel tells ECONNRESET and we reset. Data that comes after a close() is
+ * answered by a reset. A reset by the peer cannot be shown by us: for that the
+ * program's own descriptor is needed, so our end goes back to the switchboard.
+ *
+ * lwIP forgets a connection without a word when it goes from TIME_WAIT, and
+ * with err() otherwise; so we let go of it as soon as both sides have ended.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lwip/tcp.h"
+#include "stackd.h"
+
+enum {
+    RING = 1 << 22, /* at most; a window if that is smaller */
+    WRITE_MAX = 0xffff,
+    PIECES_MAX = 64,
+    READS_AT_ONCE = 16
+};
+
+struct held {
+    struct held *next;
+    struct pbuf *p;
+    size_t at; /* bytes of it that are written */
+};
+
+struct um_flow {
+    struct um_watch watch; /* our end of the surrogate; fd -1: not started */
+    struct um_stackd *d;
+    struct um_flow *next;
+    uint64_t id;
+    struct tcp_pcb *pcb;
+    uint8_t *ring;
+    size_t room;
+    uint64_t start; /* place 0 of the ring is this byte of the stream */
+    uint64_t got, written, acked; /* from the program; to lwIP; by the peer */
+    struct held *held, **held_end;
+    bool stands;     /* the connection does */
+    bool accepted;   /* by a listener; not started yet */
+    bool ended;      /* the program's last word is read ... */
+    bool fin;        /* ... and given to lwIP */
+    bool peer_ended; /* the peer's last word has come ... */
+    bool told_end;   /* ... and is given to the program */
+    bool hung_up;    /* the program has closed its end */
+    bool unheard;    /* ... or its reading side: what comes is dropped */
+};
+
+struct um_listener {
+    struct um_listener *next;
+    struct um_stackd *d;
+    struct tcp_pcb *pcb;
+    uint64_t id;
+};
+
+static int error_of(err_t rc)
+{
+    switch (rc) {
+    case ERR_OK:
+    case ERR_CLSD:
+        return 0;
+    case ERR_MEM:
+    case ERR_BUF:
+        return ENOBUFS;
+    case ERR_TIMEOUT:
+    case ERR_ABRT:
+        return ETIMEDOUT;
+    case ERR_RTE:
+        return ENETUNREACH;
+    case ERR_USE:
+        return EADDRINUSE;
+    case ERR_RST:
+        return ECONNRESET;
+    default:
+        return EINVAL;
+    }
+}
+
+static struct um_flow **place_of(struct um_stackd *d, uint64_t id)
+{
+    struct um_flow **place = &d->flows[id % UM_FLOW_BUCKETS];
+    while (*place && (*place)->id != id)
+        place = &(*place)->next;
+    return place;
+}
+
+static struct um_flow *create(struct um_stackd *d, uint64_t id,
+                              struct tcp_pcb *pcb)
+{
+    struct um_flow *flow = calloc(1, sizeof *flow);
+    if (!flow)
+        return NULL;
+    flow->d = d;
+    flow->id = id;
+    flow->pcb = pcb;
+    flow->watch.fd = -1;
+    flow->held_end = &flow->held;
+    flow->room = TCP_SND_BUF < RING ? TCP_SND_BUF : RING;
+    struct um_flow **place = place_of(d, id);
+    flow->next = *place;
+    *place = flow;
+    return flow;
+}
+
+static void drop_held(struct um_flow *flow)
+{
+    while (flow->held) {
+        struct held *held = flow->held;
+        flow->held = held->next;
+        pbuf_free(held->p);
+        free(held);
+    }
+    flow->held_end = &flow->held;
+}
+
+/* lwIP goes on alone, or is done. */
+static void let_go(struct um_flow *flow)
+{
+    struct tcp_pcb *pcb = flow->pcb;
+    flow->pcb = NULL;
+    if (!pcb)
+        return;
+    tcp_arg(pcb, NULL);
+    tcp_recv(pcb, NULL);
+    tcp_sent(pcb, NULL);
+    tcp_err(pcb, NULL);
+}
+
+/* Forget the flow, whose connection is let go of. */
+static void destroy(struct um_flow *flow)
+{
+    struct um_flow **place = place_of(flow->d, flow->id);
+    *place = flow->next;
+    um_watch(flow->d, &flow->watch, 0);
+    drop_held(flow);
+    if (flow->watch.fd >= 0)
+        close(flow->watch.fd);
+    um_later(flow->d, flow->ring);
+    um_later(flow->d, flow);
+}
+
+/* Tell the end, and forget the flow. The program is to see an error: then the
+ * switchboard, which can reach its descriptor, gets our end back. */
+static void finish(struct um_flow *flow, int error)
+{
+    struct um_packet packet = {
+        .kind = UM_PACKET_ENDED, .id = flow->id, .error = error};
+    let_go(flow);
+    um_tell(flow->d, &packet, NULL, error ? flow->watch.fd : -1);
+    destroy(flow);
+}
+
+/* Reset the connection and forget the flow. */
+static void reset(struct um_flow *flow, int error)
+{
+    struct tcp_pcb *pcb = flow->pcb;
+    let_go(flow);
+    if (pcb)
+        tcp_abort(pcb);
+    finish(flow, error);
+}
+
+/* What became of a flow, in the words of lwIP: ERR_OK, it goes on; ERR_CLSD, it
+ * is gone, and its connection is left to lwIP; ERR_ABRT, both are gone, which a
+ * callback must tell lwIP. */
+
+static err_t answer(err_t rc)
+{
+    return rc == ERR_ABRT ? ERR_ABRT : ERR_OK;
+}
+
+/* Let go of the flow if both sides have said all. */
+static err_t over(struct um_flow *flow)
+{
+    if (!flow->fin || flow->acked != flow->written ||
+        !(flow->hung_up || flow->told_end))
+        return ERR_OK;
+    struct tcp_pcb *pcb = flow->pcb;
+    let_go(flow);
+    if (pcb)
+        tcp_close(pcb);
+    finish(flow, 0);
+    return ERR_CLSD;
+}
+
+/* ---- up ---- */
+
+/* Bytes that the ring has room for at one place. */
+static size_t free_at(const struct um_flow *flow, size_t *at)
+{
+    *at = (size_t)((flow->got - flow->start) % flow->room);
+    size_t used = (size_t)(flow->got - flow->acked), left = flow->room - used;
+    return left < flow->room - *at ? left : flow->room - *at;
+}
+
+static void write_up(struct um_flow *flow)
+{
+    while (flow->written < flow->got) {
+        size_t at = (size_t)((flow->written - flow->start) % flow->room);
+        size_t len = (size_t)(flow->got - flow->written);
+        if (len > flow->room - at)
+            len = flow->room - at;
+        if (len > WRITE_MAX)
+            len = WRITE_MAX;
+        if (len > flow->pcb->snd_buf)
+            len = flow->pcb->snd_buf;
+        if (!len || tcp_write(flow->pcb, flow->ring + at, (u16_t)len, 0))
+            return; /* sent() comes back to it */
+        flow->written += len;
+    }
+    if (flow->ended && !flow->fin)
+        flow->fin = tcp_shutdown(flow->pcb, 0, 1) == ERR_OK;
+}
+
+/* Return: what recv() says, or -EAGAIN without room. */
+static ssize_t read_some(struct um_flow *flow)
+{
+    size_t at;
+    if (flow->acked == flow->got)
+        flow->start = flow->got; /* nothing is under way: from the beginning */
+    size_t len = free_at(flow, &at);
+    if (!len)
+        return -EAGAIN;
+    ssize_t n = recv(flow->watch.fd, flow->ring + at, len, MSG_DONTWAIT);
+    if (n < 0)
+        return -errno;
+    flow->got += (size_t)n;
+    flow->ended = n == 0;
+    return (size_t)n < len ? -EAGAIN : n;
+}
+
+static void rewatch(struct um_flow *flow)
+{
+    size_t at;
+    uint32_t events = 0;
+    if (flow->watch.fd < 0 || flow->hung_up)
+        return;
+    if (!flow->ended && free_at(flow, &at))
+        events |= EPOLLIN;
+    if (flow->held || flow->peer_ended != flow->told_end)
+        events |= EPOLLOUT;
+    /* A hang-up is told in any case, but not to who asks for nothing. */
+    um_watch(flow->d, &flow->watch, events ? events : EPOLLERR);
+}
+
+static err_t go_up(struct um_flow *flow)
+{
+    for (int i = 0; i < READS_AT_ONCE && !flow->ended; i++) {
+        ssize_t n = read_some(flow);
+        if (n == -ECONNRESET) {
+            reset(flow, 0);
+            return ERR_ABRT;
+        }
+        if (n < 0 && n != -EAGAIN)
+            flow->ended = true;
+        if (n < 0)
+            break;
+    }
+    write_up(flow);
+    tcp_output(flow->pcb);
+    return over(flow);
+}
+
+static err_t sent(void *arg, struct tcp_pcb *pcb, u16_t len)
+{
+    (void)pcb;
+    struct um_flow *flow = arg;
+    flow->acked += len;
+    /* Its last byte may be the FIN's. */
+    if (flow->acked > flow->written)
+        flow->acked = flow->written;
+    if (flow->watch.fd < 0)
+        return ERR_OK;
+    /* The ring was full, or there is no event to be had any more. */
+    bool more = (!(flow->watch.events & EPOLLIN) && !flow->ended) ||
+                flow->written < flow->got;
+    err_t rc = more ? go_up(flow) : over(flow);
+    if (rc == ERR_OK)
+        rewatch(flow);
+    return answer(rc);
+}
+
+/* ---- down ---- */
+
+static void heard(struct um_flow *flow, size_t len)
+{
+    while (len) { /* it takes 16 bits */
+        u16_t step = (u16_t)(len < WRITE_MAX ? len : WRITE_MAX);
+        tcp_recved(flow->pcb, step);
+        len -= step;
+    }
+}
+
+/* Write pbufs from byte `at` on. Return: bytes, or a negative errno. */
+static ssize_t write_pbufs(int fd, const struct pbuf *p, size_t at)
+{
+    struct iovec iov[PIECES_MAX];
+    size_t count = 0;
+    for (; p && count < PIECES_MAX; p = p->next) {
+        if (at >= p->len) {
+            at -= p->len;
+            continue;
+        }
+        iov[count].iov_base = (uint8_t *)p->payload + at;
+        iov[count++].iov_len = p->len - at;
+        at = 0;
+    }
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+    ssize_t n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? -errno : n;
+}
+
+/* Give the program what is held. */
+static void go_down(struct um_flow *flow)
+{
+    size_t done = 0;
+    while (flow->held) {
+        struct held *held = flow->held;
+        size_t left = held->p->tot_len - held->at;
+        ssize_t n = flow->unheard
+                        ? (ssize_t)left
+                        : write_pbufs(flow->watch.fd, held->p, held->at);
+        if (n == -EAGAIN)
+            break;
+        if (n < 0) { /* EPIPE: it has shut its reading side down */
+            flow->unheard = true;
+            continue;
+        }
+        done += (size_t)n;
+        held->at += (size_t)n;
+        if (held->at < held->p->tot_len)
+            continue;
+        flow->held = held->next;
+        if (!flow->held)
+            flow->held_end = &flow->held;
+        pbuf_free(held->p);
+        free(held);
+    }
+    heard(flow, done);
+    if (!flow->held && flow->peer_ended && !flow->told_end) {
+        flow->told_end = true;
+        shutdown(flow->watch.fd, SHUT_WR);
+    }
+}
+
+static err_t received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
+{
+    (void)pcb;
+    (void)err;
+    struct um_flow *flow = arg;
+    if (p && flow->hung_up) {
+        pbuf_free(p);
+        reset(flow, 0);
+        return ERR_ABRT;
+    }
+    if (!p) {
+        flow->peer_ended = true;
+    } else {
+        struct held *held = malloc(sizeof *held);
+        if (!held)
+            return ERR_MEM; /* lwIP keeps it and comes again */
+        *held = (struct held){NULL, p, 0};
+        *flow->held_end = held;
+        flow->held_end = &held->next;
+    }
+    if (flow->watch.fd < 0)
+        return ERR_OK;
+    if (flow->hung_up)
+        flow->told_end = true;
+    else
+        go_down(flow);
+    err_t rc = over(flow);
+    if (rc == ERR_OK)
+        rewatch(flow);
+    return answer(rc);
+}
+
+/* ---- the program's side ---- */
+
+static void surrogate_ready(struct um_stackd *d, struct um_watch *watch,
+                            uint32_t events)
+{
+    struct um_flow *flow = UM_CONTAINER(watch, struct um_flow, watch);
+    if (events & (EPOLLHUP | EPOLLERR)) {
+        flow->hung_up = true;
+        um_watch(d, watch, 0);
+        if (flow->held) { /* the peer's data will not be read */
+            reset(flow, 0);
+            return;
+        }
+    } else if (events & EPOLLOUT) {
+        go_down(flow);
+    }
+    if (go_up(flow) == ERR_OK)
+        rewatch(flow);
+}
+
+/* lwIP has forgotten the connection. */
+static void failed(void *arg, err_t err)
+{
+    struct um_flow *flow = arg;
+    int error = error_of(err);
+    flow->pcb = NULL;
+    if (!flow->stands && err == ERR_RST)
+        error = ECONNREFUSED;
+    /* Both had ended: nobody is to be told an error. */
+    finish(flow, flow->hung_up ? 0 : error);
+}
+
+static void serve(struct um_flow *flow)
+{
+    struct tcp_pcb *pcb = flow->pcb;
+    tcp_arg(pcb, flow);
+    tcp_recv(pcb, received);
+    tcp_sent(pcb, sent);
+    tcp_err(pcb, failed);
+    /* The surrogate gathers what is written at a time, as Nagle would. */
+    tcp_nagle_disable(pcb);
+}
+
+void um_flow_start(struct um_stackd *d, uint64_t id, int fd)
+{
+    struct um_flow *flow = *place_of(d, id);
+    if (!flow || flow->watch.fd >= 0 || !flow->stands || fd < 0) {
+        if (fd >= 0)
+            close(fd); /* it has ended meanwhile, and was told so */
+        return;
+    }
+    flow->watch.fd = fd;
+    flow->watch.fn = surrogate_ready;
+    flow->ring = malloc(flow->room);
+    if (flow->accepted)
+        tcp_backlog_accepted(flow->pcb);
+    if (!flow->ring) {
+        reset(flow, ENOBUFS);
+        return;
+    }
+    go_down(flow);
+    if (go_up(flow) == ERR_OK)
+        rewatch(flow);
+}
+
+void um_flow_close(struct um_stackd *d, uint64_t id)
+{
+    for (struct um_listener **at = &d->listeners; *at; at = &(*at)->next)
+        if ((*at)->id == id) {
+            struct um_listener *listener = *at;
+            *at = listener->next;
+            tcp_close(listener->pcb);
+            free(listener);
+            return;
+        }
+    struct um_flow *flow = *place_of(d, id);
+    if (flow)
+        reset(flow, 0);
+}
+
+/* ---- connect ---- */
+
+static err_t connected(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+    (void)err;
+    struct um_flow *flow = arg;
+    struct um_packet packet = {.kind = UM_PACKET_CONNECTED, .id = flow->id};
+    flow->stands = true;
+    um_addr_from_lwip(flow->d, &pcb->local_ip, pcb->local_port, &packet.local);
+    um_tell(flow->d, &packet, NULL, -1);
+    return ERR_OK;
+}
+
+static err_t try_connect(struct um_stackd *d, const struct um_packet *packet,
+                         struct tcp_pcb *pcb)
+{
+    ip_addr_t local, remote;
+    um_addr_to_lwip(d, &packet->local, &local);
+    um_addr_to_lwip(d, &packet->remote, &remote);
+    /* The switchboard sees to it that ports are used once. */
+    ip_set_option(pcb, SOF_REUSEADDR);
+    err_t rc = tcp_bind(pcb, &local, packet->local.port);
+    return rc ? rc : tcp_connect(pcb, &remote, packet->remote.port, connected);
+}
+
+void um_flow_connect(struct um_stackd *d, const struct um_packet *packet)
+{
+    ip_addr_t remote;
+    um_addr_to_lwip(d, &packet->remote, &remote);
+    struct tcp_pcb *pcb = tcp_new_ip_type(IP_GET_TYPE(&remote));
+    struct um_flow *flow = pcb ? create(d, packet->id, pcb) : NULL;
+    err_t rc = ERR_MEM;
+    if (flow) {
+        serve(flow);
+        rc = try_connect(d, packet, pcb);
+        if (rc == ERR_OK)
+            return;
+        reset(flow, error_of(rc));
+        return;
+    }
+    if (pcb)
+        tcp_abort(pcb);
+    struct um_packet ended = {
+        .kind = UM_PACKET_ENDED, .id = packet->id, .error = ENOBUFS};
+    um_tell(d, &ended, NULL, -1);
+}
+
+/* ---- listen ---- */
+
+static err_t came(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+    struct um_listener *listener = arg;
+    if (err != ERR_OK || !pcb)
+        return ERR_VAL;
+    struct um_stackd *d = listener->d;
+    struct um_flow *flow = create(d, ++d->serial | UM_PACKET_ITS_ID, pcb);
+    if (!flow)
+        return ERR_MEM; /* lwIP resets it */
+    flow->stands = flow->accepted = true;
+    tcp_backlog_delayed(pcb); /* until the listener's queue has taken it */
+    serve(flow);
+    struct um_packet packet = {
+        .kind = UM_PACKET_ACCEPTED, .id = flow->id, .listener = listener->id};
+    um_addr_from_lwip(d, &pcb->local_ip, pcb->local_port, &packet.local);
+    um_addr_from_lwip(d, &pcb->remote_ip, pcb->remote_port, &packet.remote);
+    um_tell(d, &packet, NULL, -1);
+    return ERR_OK;
+}
+
+static err_t try_listen(struct um_listener *listener,
+                        const struct um_packet *packet)
+{
+    ip_addr_t local;
+    um_addr_to_lwip(listener->d, &packet->local, &local);
+    bool both = IP_IS_V6(&local) && ip_addr_isany(&local) &&
+                !(packet->flags & UM_PACKET_V6ONLY);
+    struct tcp_pcb *pcb =
+        tcp_new_ip_type(both ? IPADDR_TYPE_ANY : IP_GET_TYPE(&local));
+    if (!pcb)
+        return ERR_MEM;
+    if (both)
+        local = *IP_ANY_TYPE;
+    ip_set_option(pcb, SOF_REUSEADDR);
+    err_t rc = tcp_bind(pcb, &local, packet->local.port);
+    if (rc == ERR_OK)
+        listener->pcb = tcp_listen_with_backlog_and_err(
+            pcb, (u8_t)(packet->backlog < 255 ? packet->backlog + 1 : 255),
+            &rc);
+    if (!listener->pcb) {
+        tcp_abort(pcb);
+        return rc;
+    }
+    tcp_arg(listener->pcb, listener);
+    tcp_accept(listener->pcb, came);
+    return ERR_OK;
+}
+
+void um_flow_listen(struct um_stackd *d, const struct um_packet *packet)
+{
+    struct um_listener *listener = calloc(1, sizeof *listener);
+    struct um_packet ready = {
+        .kind = UM_PACKET_READY, .id = packet->id, .error = ENOMEM};
+    if (listener) {
+        listener->d = d;
+        listener->id = packet->id;
+        ready.error = error_of(try_listen(listener, packet));
+        listener->next = d->listeners;
+        if (!ready.error)
+            d->listeners = listener;
+        else
+            free(listener);
+    }
+    um_tell(d, &ready, NULL, -1);
+}
+
+void um_flows_close(struct um_stackd *d)
+{
+    for (int i = 0; i < UM_FLOW_BUCKETS; i++)
+        while (d->flows[i])
+            reset(d->flows[i], 0);
+    while (d->listeners)
+        um_flow_close(d, d->listeners->id);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * packet_road.h - what the switchboard and a stack server say to each other
+ *
+ * The line is a pair of SEQPACKET sockets: a message is a struct um_packet, then
+ * its data, and at most one descriptor. Who is asked answers by the id that it
+ * was asked with; nothing else is waited for, so neither side ever blocks.
+ *
+ * A connection, by either side's wish, comes to stand in lwIP first; only then
+ * the switchboard hands over its end of the surrogate (START). So a connect that
+ * fails leaves the end where the error is shown, one that succeeds is unstuffed
+ * before another process reads from it, and of no descriptor there are two
+ * readers. What the peer sends meanwhile waits in lwIP's window.
+ *
+ * Datagrams have no state in the stack server at all: it is told which UDP ports
+ * are taken, so that it says "unreachable" for the others, and hands over what
+ * comes. Who gets it, the switchboard decides, as on the other roads.
+ */
+#ifndef UM_PACKET_ROAD_H
+#define UM_PACKET_ROAD_H
+
+#include <stdint.h>
+
+enum um_packet_kind {
+    /* From the switchboard. */
+    UM_PACKET_CARD =
+        1, /* card, mtu, mac, flags; data: its name, 0, its VNL; or a
+                           descriptor: a direct wire. Answered: READY */
+    UM_PACKET_ADDRESS, /* card, local, prefix; flags: UM_PACKET_REMOVE */
+    UM_PACKET_GATEWAY, /* card, remote */
+    UM_PACKET_FORWARD, /* flags: 1 on, 0 off */
+    UM_PACKET_CONNECT, /* id, local, remote. Answered: CONNECTED or ENDED */
+    UM_PACKET_LISTEN,  /* id, local, backlog; flags: UM_PACKET_V6ONLY.
+                           Answered: READY */
+    UM_PACKET_START,   /* id, descriptor: move the bytes */
+    UM_PACKET_CLOSE,   /* id of a listener, or of a connection: reset it */
+    UM_PACKET_PORT,    /* local.port: taken; flags: UM_PACKET_REMOVE */
+    UM_PACKET_SEND,    /* protocol, local, remote, card, ttl, tos; data */
+    /* From the stack server. */
+    UM_PACKET_READY,     /* id or card, error; of a card: mtu, mac */
+    UM_PACKET_HAS,       /* card, local, prefix: an address that it got or, with
+                            UM_PACKET_REMOVE, lost */
+    UM_PACKET_ROUTER,    /* card, remote: the gateway that it got */
+    UM_PACKET_CONNECTED, /* id, local */
+    UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote */
+    UM_PACKET_ENDED,     /* id, error; after a reset the descriptor comes back,
+                            for the program is to see it */
+    UM_PACKET_RECEIVED   /* protocol, local, remote, card, ttl, tos; data */
+};
+
+enum {
+    UM_PACKET_REMOVE = 1,
+    UM_PACKET_V6ONLY = 2,
+    /* Of CARD: how it gets its addresses. */
+    UM_PACKET_DHCP = 4,
+    UM_PACKET_DHCP6 = 8,
+    UM_PACKET_SLAAC = 16,
+    /* Packets have no checksums: both ends are ours, and neither forwards. */
+    UM_PACKET_BARE = 32
+};
+
+/* Set in the ids that a stack server gives, for what it accepts. */
+#define UM_PACKET_ITS_ID (UINT64_C(1) << 63)
+
+/* IPv6, or IPv4 as ::ffff:a.b.c.d; port in host order. */
+struct um_packet_name {
+    uint8_t addr[16];
+    uint16_t port;
+    uint16_t pad;
+    uint32_t card; /* of a link-local address, or 0 */
+};
+
+struct um_packet {
+    uint64_t id, listener;
+    uint32_t kind;
+    int32_t error; /* errno > 0, or 0 */
+    struct um_packet_name local, remote;
+    uint32_t card, flags, backlog;
+    uint16_t protocol, mtu; /* IPPROTO_* */
+    int16_t prefix;         /* bits of 128, as everywhere */
+    uint8_t ttl, tos, mac[6];
+    uint32_t len; /* of the data that follows */
+};
+
+enum { UM_PACKET_DATA_MAX = 65536 };
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * stackd.h - what the files of the stack server share
+ *
+ * A stack server is a process: one thread, one loop, one lwIP, whose state is in
+ * globals of its own. Everything here belongs to that thread. Callbacks of lwIP
+ * and of the loop may end what they are called for; its memory is freed after
+ * the batch of events in hand (um_later()), which may name it.
+ *
+ * Functions return >= 0 or a negative errno.
+ */
+#ifndef UM_STACKD_H
+#define UM_STACKD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "lwip/netif.h"
+#include "packet_road.h"
+
+#define UM_CONTAINER(ptr, type, member)                                        \
+    ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+
+struct um_stackd;
+struct um_flow;
+struct um_card;
+struct um_listener;
+
+struct um_watch {
+    void (*fn)(struct um_stackd *d, struct um_watch *watch, uint32_t events);
+    int fd;
+    uint32_t events; /* that are asked for; 0: it is in no epoll set */
+};
+
+/* What a card is plugged in. */
+struct um_link {
+    /* Take a frame. Return: its length, 0 if there is none, -EPIPE if there
+     * will be no more. */
+    ssize_t (*receive)(struct um_card *card, void *ret, size_t room);
+    /* Return: 0, -EAGAIN (wait for EPOLLOUT), or another negative errno: it is
+     * lost. */
+    int (*send)(struct um_card *card, const struct iovec *iov, int count);
+    void (*close)(struct um_card *card);
+};
+
+struct um_frame;
+
+struct um_card {
+    struct netif netif;
+    struct um_watch watch;
+    struct um_stackd *d;
+    struct um_card *next;
+    const struct um_link *link;
+    void *vde; /* of vde.c */
+    uint32_t number;
+    uint32_t flags; /* UM_PACKET_DHCP, ... */
+    uint32_t window;
+    uint16_t mtu;
+    struct um_frame *queue, **queue_end; /* frames that wait for room */
+    size_t queued;                       /* their bytes */
+};
+
+struct um_unsent;
+
+enum { UM_FLOW_BUCKETS = 4096 };
+
+struct um_stackd {
+    int epoll_fd;
+    struct um_watch control;
+    struct um_unsent *unsent, **unsent_end; /* messages that wait for room */
+    size_t unsent_bytes;
+    bool ended; /* the switchboard is gone */
+    struct um_card *cards;
+    struct pbuf *spare; /* for the next frame */
+    struct um_flow *flows[UM_FLOW_BUCKETS];
+    struct um_listener *listeners;
+    uint64_t serial;
+    void **later;
+    size_t later_count, later_room;
+    uint8_t ports[65536 / 8];     /* UDP ports that are taken */
+    struct udp_pcb *udp;          /* sends for all of them */
+    struct raw_pcb *raw[2];       /* the same for ICMP: IPv4, IPv6 */
+    struct raw_pcb *udp4, *udp6;  /* take what comes */
+    uint8_t *message;             /* the one in hand */
+    uint8_t *scratch;             /* UM_PACKET_DATA_MAX bytes, for a moment */
+    netif_ext_callback_t changes; /* of lwIP's addresses, for card.c */
+};
+
+/* ---- loop.c ---- */
+
+/* control: the line to the switchboard, owned from now on. */
+struct um_stackd *um_stackd_create(int control);
+void um_stackd_destroy(struct um_stackd *d);
+/* Wait for events, at most limit_ms (-1: as long as lwIP has nothing to do), and
+ * do all that is to be done now. Return: how many there were; -EPIPE when the
+ * switchboard is gone. */
+int um_stackd_step(struct um_stackd *d, int limit_ms);
+/* Watch a descriptor; events 0: no more. */
+int um_watch(struct um_stackd *d, struct um_watch *watch, uint32_t events);
+void um_later(struct um_stackd *d, void *memory);
+
+/* ---- control.c ---- */
+
+/* Send a message. fd: goes along (and stays the caller's), or -1. */
+void um_tell(struct um_stackd *d, const struct um_packet *packet,
+             const void *data, int fd);
+void um_control_ready(struct um_stackd *d, struct um_watch *watch,
+                      uint32_t events);
+void um_control_close(struct um_stackd *d);
+
+/* ---- card.c ---- */
+
+struct um_card *um_card_find(struct um_stackd *d, uint32_t number);
+/* The card of a netif of lwIP. */
+struct um_card *um_card_of(struct netif *netif);
+/* Make the card that a message asks for. fd: of a direct wire, owned from now
+ * on, or -1. Return: 0, or why there is none (ENODEV, ...), negative. */
+int um_card_add(struct um_stackd *d, const struct um_packet *packet,
+                const char *text, int fd);
+int um_card_address(struct um_stackd *d, const struct um_packet *packet);
+int um_card_gateway(struct um_stackd *d, const struct um_packet *packet);
+void um_forward_set(bool on);
+void um_cards_close(struct um_stackd *d);
+/* Names, to lwIP's form and back. */
+void um_addr_to_lwip(struct um_stackd *d, const struct um_packet_name *name,
+                     ip_addr_t *ret);
+void um_addr_from_lwip(struct um_stackd *d, const ip_addr_t *addr,
+                       uint16_t port, struct um_packet_name *ret);
+
+/* wire.c, vde.c: plug a card in. Return: 0 or a negative errno. */
+int um_wire_open(struct um_card *card, int fd);
+int um_vde_open(struct um_card *card, const char *vnl);
+
+/* ---- flow.c: streams ---- */
+
+void um_flow_connect(struct um_stackd *d, const struct um_packet *packet);
+void um_flow_listen(struct um_stackd *d, const struct um_packet *packet);
+/* fd: owned from now on. */
+void um_flow_start(struct um_stackd *d, uint64_t id, int fd);
+void um_flow_close(struct um_stackd *d, uint64_t id);
+void um_flows_close(struct um_stackd *d);
+
+/* ---- dgram.c ---- */
+
+int um_dgrams_open(struct um_stackd *d);
+void um_dgrams_close(struct um_stackd *d);
+void um_dgram_port(struct um_stackd *d, uint16_t port, bool taken);
+void um_dgram_send(struct um_stackd *d, const struct um_packet *packet,
+                   const uint8_t *data);
+
+/* ---- of the program: main.c, or the tests' ---- */
+
+uint32_t um_stackd_now_ms(void);
+
+#endif
