@@ -1,0 +1,352 @@
+"""Stack servers in this process, with a clock and a wire that tests move by hand.
+
+lwIP keeps its state in globals, so each stack is a copy of the library of its own.
+Whatever the wire does to a frame, the test says; nothing depends on time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import shutil
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum, IntFlag
+from pathlib import Path
+from typing import NamedTuple
+
+_FORMAT = struct.Struct("=QQIi16sHHI16sHHIIIIHHhBB6s2xI")
+_LONGEST = 1 << 17
+_TICK_MS = 10
+_WIRE_MTU = 65500
+
+
+class Kind(IntEnum):
+    """enum um_packet_kind."""
+
+    CARD = 1
+    ADDRESS = 2
+    GATEWAY = 3
+    FORWARD = 4
+    CONNECT = 5
+    LISTEN = 6
+    START = 7
+    CLOSE = 8
+    PORT = 9
+    SEND = 10
+    READY = 11
+    HAS = 12
+    ROUTER = 13
+    CONNECTED = 14
+    ACCEPTED = 15
+    ENDED = 16
+    RECEIVED = 17
+
+
+class Flag(IntFlag):
+    """The flags of a message."""
+
+    NONE = 0
+    REMOVE = 1
+    V6ONLY = 2
+    DHCP = 4
+    DHCP6 = 8
+    SLAAC = 16
+    BARE = 32
+
+
+class Name(NamedTuple):
+    """An end of a connection; card: of a link-local address."""
+
+    address: str
+    port: int = 0
+    card: int = 0
+
+    def pack(self) -> tuple[bytes, int, int, int]:
+        """Return the fields of a struct um_packet_name."""
+        address = ipaddress.ip_address(self.address)
+        if address.version == 4:
+            address = ipaddress.ip_address(f"::ffff:{address}")
+        return address.packed, self.port, 0, self.card
+
+    @classmethod
+    def unpack(cls, raw: bytes, port: int, card: int) -> Name:
+        """Read the fields of a struct um_packet_name."""
+        address = ipaddress.IPv6Address(raw)
+        return cls(str(address.ipv4_mapped or address), port, card)
+
+
+_NOWHERE = Name("::")
+
+
+class Packet(NamedTuple):
+    """A message (struct um_packet) with its data and its descriptor."""
+
+    kind: Kind
+    id: int = 0
+    listener: int = 0
+    error: int = 0
+    local: Name = _NOWHERE
+    remote: Name = _NOWHERE
+    card: int = 0
+    flags: Flag = Flag.NONE
+    backlog: int = 0
+    protocol: int = 0
+    mtu: int = 0
+    prefix: int = 0
+    ttl: int = 64
+    tos: int = 0
+    mac: bytes = bytes(6)
+    data: bytes = b""
+    end: socket.socket | None = None
+
+    def pack(self) -> bytes:
+        """Return the message's bytes."""
+        head = _FORMAT.pack(
+            self.id,
+            self.listener,
+            self.kind,
+            self.error,
+            *self.local.pack(),
+            *self.remote.pack(),
+            self.card,
+            self.flags,
+            self.backlog,
+            self.protocol,
+            self.mtu,
+            self.prefix,
+            self.ttl,
+            self.tos,
+            self.mac,
+            len(self.data),
+        )
+        return head + self.data
+
+    @classmethod
+    def unpack(cls, raw: bytes, end: socket.socket | None) -> Packet:
+        """Read a message."""
+        f = _FORMAT.unpack_from(raw)
+        return cls(
+            Kind(f[2]),
+            f[0],
+            f[1],
+            f[3],
+            Name.unpack(f[4], f[5], f[7]),
+            Name.unpack(f[8], f[9], f[11]),
+            f[12],
+            Flag(f[13]),
+            *f[14:21],
+            raw[_FORMAT.size :],
+            end,
+        )
+
+
+class Stack:
+    """A stack server with one card, number 2, whose wire's other end is ours."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.test_create.restype = ctypes.c_void_p
+        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.line.setblocking(False)  # recv_fds() drops its flags in Python 3.11
+        self._server = ctypes.c_void_p(self._library.test_create(theirs.detach()))
+        self.wire, self._plug = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.told: list[Packet] = []
+        self._ids = 0
+
+    def plug(self, mtu: int, flags: Flag, mac: bytes) -> None:
+        """Add the card."""
+        card = Packet(Kind.CARD, card=2, mtu=mtu, flags=flags, mac=mac)
+        self.send(card, self._plug)
+        self._plug.close()
+
+    def send(self, packet: Packet, end: socket.socket | None = None) -> None:
+        """Say something to the stack server."""
+        if end is None:
+            self.line.send(packet.pack())
+        else:
+            socket.send_fds(self.line, [packet.pack()], [end.fileno()])
+
+    def add(self, interface: str) -> None:
+        """Give the card an address."""
+        own = ipaddress.ip_interface(interface)
+        prefix = own.network.prefixlen + (96 if own.version == 4 else 0)
+        local = Name(str(own.ip))
+        self.send(Packet(Kind.ADDRESS, card=2, local=local, prefix=prefix))
+
+    def new_id(self) -> int:
+        """Return a number that names a connection or a listener."""
+        self._ids += 1
+        return self._ids
+
+    def step(self, now_ms: int) -> int:
+        """Let it do what is to be done; return how much that was."""
+        self._library.test_clock(ctypes.c_uint32(now_ms))
+        done: int = self._library.test_step(self._server)
+        assert done >= 0
+        while True:
+            try:
+                raw, fds, _, _ = socket.recv_fds(self.line, _LONGEST, 1)
+            except BlockingIOError:
+                return done
+            assert raw, "the stack server is gone"
+            end = socket.socket(fileno=fds[0]) if fds else None
+            self.told.append(Packet.unpack(raw, end))
+
+    def take(self, kind: Kind) -> Packet | None:
+        """Take the first message of a kind that was told, if there is one."""
+        for packet in self.told:
+            if packet.kind is kind:
+                self.told.remove(packet)
+                return packet
+        return None
+
+    def frames(self) -> Iterator[bytes]:
+        """Take the frames that it has sent."""
+        while True:
+            try:
+                yield self.wire.recv(_LONGEST, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+
+    def checksum(self, data: bytes) -> int:
+        """Return what it takes for the checksum of the data."""
+        value: int = self._library.test_checksum(data, len(data))
+        return value
+
+    def close(self) -> None:
+        """End it."""
+        self._library.test_destroy(self._server)
+        self.line.close()
+        self.wire.close()
+        for packet in self.told:
+            if packet.end:
+                packet.end.close()
+
+
+Rule = Callable[[int, bytes], list[bytes]]
+"""What becomes of a frame of stack 0 or 1: usually itself, once."""
+
+
+class Lab:
+    """Two stacks on a wire."""
+
+    def __init__(self, stacks: list[Stack]) -> None:
+        self.stacks = stacks
+        self.now_ms = 1000
+        self.seen: list[tuple[int, bytes]] = []
+        self.rule: Rule = lambda _, frame: [frame]
+        self._ends: list[socket.socket] = []
+
+    def _move(self) -> int:
+        moved = 0
+        for side, stack in enumerate(self.stacks):
+            for frame in stack.frames():
+                moved += 1
+                self.seen.append((side, frame))
+                for left in self.rule(side, frame):
+                    self.stacks[not side].wire.send(left)
+        return moved
+
+    def settle(self) -> None:
+        """Let both do all that they can do without time going by."""
+        while sum(stack.step(self.now_ms) for stack in self.stacks) + self._move():
+            pass
+
+    def run(self, until: Callable[[], object], seconds: float = 10) -> int:
+        """Let time go by until something is so; return the milliseconds.
+
+        Raises:
+            AssertionError: It is not so after all these (simulated) seconds.
+        """
+        begun = self.now_ms
+        self.settle()
+        while not until():
+            assert self.now_ms - begun < seconds * 1000, "it does not come about"
+            self.now_ms += _TICK_MS
+            self.settle()
+        return self.now_ms - begun
+
+    def wait(self, seconds: float) -> None:
+        """Let so much time go by."""
+        end = self.now_ms + int(seconds * 1000)
+        self.run(lambda: self.now_ms >= end, seconds + 1)
+
+    def hear(self, side: int, kind: Kind, seconds: float = 10) -> Packet:
+        """Wait for a message of a stack."""
+        found: deque[Packet] = deque()
+
+        def look() -> bool:
+            packet = self.stacks[side].take(kind)
+            if packet:
+                found.append(packet)
+            return packet is not None
+
+        self.run(look, seconds)
+        return found[0]
+
+    def own(self, end: socket.socket) -> socket.socket:
+        """Close it at the end."""
+        self._ends.append(end)
+        return end
+
+    def start(self, side: int, number: int) -> socket.socket:
+        """Give a connection its surrogate; return the program's end."""
+        program, ours = socket.socketpair()
+        program.setblocking(False)
+        self.stacks[side].send(Packet(Kind.START, number), ours)
+        ours.close()
+        return self.own(program)
+
+    def listen(self, side: int, name: Name, flags: Flag = Flag.NONE) -> int:
+        """Let a stack listen."""
+        number = self.stacks[side].new_id()
+        self.stacks[side].send(
+            Packet(Kind.LISTEN, number, local=name, backlog=16, flags=flags)
+        )
+        assert self.hear(side, Kind.READY).error == 0
+        return number
+
+    def dial(self, side: int, local: Name, remote: Name) -> int:
+        """Let a stack connect."""
+        number = self.stacks[side].new_id()
+        self.stacks[side].send(Packet(Kind.CONNECT, number, local=local, remote=remote))
+        return number
+
+    def close(self) -> None:
+        """End all."""
+        for end in self._ends:
+            end.close()
+        for stack in self.stacks:
+            stack.close()
+
+
+@contextmanager
+def lab(
+    library: Path,
+    folder: Path,
+    *,
+    mtu: int = 1500,
+    flags: tuple[Flag, Flag] = (Flag.NONE, Flag.NONE),
+    addresses: bool = True,
+) -> Iterator[Lab]:
+    """Make two stacks on a wire: 10.9.0.1 and 10.9.0.2, fd09::1 and fd09::2."""
+    stacks = []
+    for side in range(2):
+        copy = folder / f"stack{side}.so"
+        shutil.copy(library, copy)
+        stacks.append(Stack(copy))
+    one = Lab(stacks)
+    try:
+        for side, stack in enumerate(stacks):
+            stack.plug(mtu, flags[side], bytes([2, 0, 0, 0, 9, side + 1]))
+            if addresses:
+                stack.add(f"10.9.0.{side + 1}/24")
+                stack.add(f"fd09::{side + 1}/64")
+            assert one.hear(side, Kind.READY).error == 0
+        yield one
+    finally:
+        one.close()
