@@ -58,14 +58,17 @@ struct um_flow {
     uint64_t start; /* place 0 of the ring is this byte of the stream */
     uint64_t got, written, acked; /* from the program; to lwIP; by the peer */
     struct held *held, **held_end;
-    bool stands;     /* the connection does */
-    bool accepted;   /* by a listener; not started yet */
-    bool ended;      /* the program's last word is read ... */
-    bool fin;        /* ... and given to lwIP */
-    bool peer_ended; /* the peer's last word has come ... */
-    bool told_end;   /* ... and is given to the program */
-    bool hung_up;    /* the program has closed its end */
-    bool unheard;    /* ... or its reading side: what comes is dropped */
+    struct um_flow *next_waiting; /* in d->waiting */
+    bool waits;                   /* is in that list */
+    bool gone;                    /* its memory goes at the end of the batch */
+    bool stands;                  /* the connection does */
+    bool accepted;                /* by a listener; not started yet */
+    bool ended;                   /* the program's last word is read ... */
+    bool fin;                     /* ... and given to lwIP */
+    bool peer_ended;              /* the peer's last word has come ... */
+    bool told_end;                /* ... and is given to the program */
+    bool hung_up;                 /* the program has closed its end */
+    bool unheard; /* ... or its reading side: what comes is dropped */
 };
 
 struct um_listener {
@@ -124,15 +127,14 @@ static struct um_flow *create(struct um_stackd *d, uint64_t id,
     return flow;
 }
 
-static void drop_held(struct um_flow *flow)
+static void drop_first(struct um_flow *flow)
 {
-    while (flow->held) {
-        struct held *held = flow->held;
-        flow->held = held->next;
-        pbuf_free(held->p);
-        free(held);
-    }
-    flow->held_end = &flow->held;
+    struct held *held = flow->held;
+    flow->held = held->next;
+    if (!flow->held)
+        flow->held_end = &flow->held;
+    pbuf_free(held->p);
+    free(held);
 }
 
 /* lwIP goes on alone, or is done. */
@@ -154,7 +156,9 @@ static void destroy(struct um_flow *flow)
     struct um_flow **place = place_of(flow->d, flow->id);
     *place = flow->next;
     um_watch(flow->d, &flow->watch, 0);
-    drop_held(flow);
+    while (flow->held)
+        drop_first(flow);
+    flow->gone = true;
     if (flow->watch.fd >= 0)
         close(flow->watch.fd);
     um_later(flow->d, flow->ring);
@@ -313,23 +317,36 @@ static void heard(struct um_flow *flow, size_t len)
     }
 }
 
-/* Write pbufs from byte `at` on. Return: bytes, or a negative errno. */
-static ssize_t write_pbufs(int fd, const struct pbuf *p, size_t at)
+/* Name what is held, from its first byte that is not written. */
+static size_t gather(const struct um_flow *flow, struct iovec iov[PIECES_MAX])
 {
-    struct iovec iov[PIECES_MAX];
     size_t count = 0;
-    for (; p && count < PIECES_MAX; p = p->next) {
-        if (at >= p->len) {
-            at -= p->len;
-            continue;
+    for (const struct held *held = flow->held; held; held = held->next) {
+        size_t skip = held->at;
+        for (const struct pbuf *p = held->p; p; p = p->next) {
+            if (count == PIECES_MAX)
+                return count;
+            if (skip < p->len) {
+                iov[count].iov_base = (uint8_t *)p->payload + skip;
+                iov[count++].iov_len = p->len - skip;
+            }
+            skip -= skip < p->len ? skip : p->len;
         }
-        iov[count].iov_base = (uint8_t *)p->payload + at;
-        iov[count++].iov_len = p->len - at;
-        at = 0;
     }
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
-    ssize_t n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return n < 0 ? -errno : n;
+    return count;
+}
+
+static void drop_written(struct um_flow *flow, size_t len)
+{
+    while (len) {
+        struct held *held = flow->held;
+        size_t left = held->p->tot_len - held->at;
+        size_t step = len < left ? len : left;
+        held->at += step;
+        len -= step;
+        if (step == left)
+            drop_first(flow);
+    }
 }
 
 /* Give the program what is held. */
@@ -337,31 +354,55 @@ static void go_down(struct um_flow *flow)
 {
     size_t done = 0;
     while (flow->held) {
-        struct held *held = flow->held;
-        size_t left = held->p->tot_len - held->at;
-        ssize_t n = flow->unheard
-                        ? (ssize_t)left
-                        : write_pbufs(flow->watch.fd, held->p, held->at);
-        if (n == -EAGAIN)
+        struct iovec iov[PIECES_MAX];
+        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = gather(flow, iov)};
+        size_t all = 0;
+        for (size_t i = 0; i < msg.msg_iovlen; i++)
+            all += iov[i].iov_len;
+        ssize_t n = flow->unheard ? (ssize_t)all
+                                  : sendmsg(flow->watch.fd, &msg,
+                                            MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN)
             break;
         if (n < 0) { /* EPIPE: it has shut its reading side down */
             flow->unheard = true;
             continue;
         }
         done += (size_t)n;
-        held->at += (size_t)n;
-        if (held->at < held->p->tot_len)
-            continue;
-        flow->held = held->next;
-        if (!flow->held)
-            flow->held_end = &flow->held;
-        pbuf_free(held->p);
-        free(held);
+        drop_written(flow, (size_t)n);
     }
     heard(flow, done);
     if (!flow->held && flow->peer_ended && !flow->told_end) {
         flow->told_end = true;
         shutdown(flow->watch.fd, SHUT_WR);
+    }
+}
+
+/* Frames come in batches, and a program reads what a batch has brought at once:
+ * so it is written when the batch is over. */
+static void later(struct um_flow *flow)
+{
+    if (flow->waits)
+        return;
+    flow->waits = true;
+    flow->next_waiting = flow->d->waiting;
+    flow->d->waiting = flow;
+}
+
+void um_flows_deliver(struct um_stackd *d)
+{
+    while (d->waiting) {
+        struct um_flow *flow = d->waiting;
+        d->waiting = flow->next_waiting;
+        flow->waits = false;
+        if (flow->gone)
+            continue;
+        if (flow->hung_up)
+            flow->told_end = flow->peer_ended;
+        else
+            go_down(flow);
+        if (over(flow) == ERR_OK)
+            rewatch(flow);
     }
 }
 
@@ -385,16 +426,9 @@ static err_t received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
         *flow->held_end = held;
         flow->held_end = &held->next;
     }
-    if (flow->watch.fd < 0)
-        return ERR_OK;
-    if (flow->hung_up)
-        flow->told_end = true;
-    else
-        go_down(flow);
-    err_t rc = over(flow);
-    if (rc == ERR_OK)
-        rewatch(flow);
-    return answer(rc);
+    if (flow->watch.fd >= 0)
+        later(flow);
+    return ERR_OK;
 }
 
 /* ---- the program's side ---- */

@@ -84,6 +84,7 @@ void um_stackd_destroy(struct um_stackd *d)
     um_dgrams_close(d);
     um_cards_close(d);
     um_control_close(d);
+    d->waiting = NULL;
     if (d->spare)
         pbuf_free(d->spare);
     free_later(d);
@@ -111,6 +112,7 @@ int um_stackd_step(struct um_stackd *d, int limit_ms)
             watch->fn(d, watch, events[i].events);
     }
     sys_check_timeouts();
+    um_flows_deliver(d);
     free_later(d);
     return d->ended ? -EPIPE : n < 0 ? 0 : n;
 }

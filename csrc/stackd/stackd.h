@@ -75,6 +75,7 @@ struct um_stackd {
     struct um_card *cards;
     struct pbuf *spare; /* for the next frame */
     struct um_flow *flows[UM_FLOW_BUCKETS];
+    struct um_flow *waiting; /* to deliver at the end of the batch */
     struct um_listener *listeners;
     uint64_t serial;
     void **later;
@@ -140,6 +141,8 @@ void um_flow_listen(struct um_stackd *d, const struct um_packet *packet);
 /* fd: owned from now on. */
 void um_flow_start(struct um_stackd *d, uint64_t id, int fd);
 void um_flow_close(struct um_stackd *d, uint64_t id);
+/* The batch of frames in hand is over: write what it brought. */
+void um_flows_deliver(struct um_stackd *d);
 void um_flows_close(struct um_stackd *d);
 
 /* ---- dgram.c ---- */
