@@ -139,8 +139,8 @@ class Packet(NamedTuple):
             f[12],
             Flag(f[13]),
             *f[14:21],
-            raw[_FORMAT.size :],
-            end,
+            data=raw[_FORMAT.size :],
+            end=end,
         )
 
 
