@@ -38,7 +38,8 @@ enum {
     RING = 1 << 22, /* at most; a window if that is smaller */
     WRITE_MAX = 0xffff,
     PIECES_MAX = 64,
-    READS_AT_ONCE = 16
+    READS_AT_ONCE = 16,
+    RTO_FIRST = 10 /* ticks of 100 ms */
 };
 
 struct held {
@@ -252,7 +253,8 @@ static ssize_t read_some(struct um_flow *flow)
         return -errno;
     flow->got += (size_t)n;
     flow->ended = n == 0;
-    return (size_t)n < len ? -EAGAIN : n;
+    /* After a hang-up no event tells that the end can be read. */
+    return (size_t)n < len && !flow->hung_up ? -EAGAIN : n;
 }
 
 static void rewatch(struct um_flow *flow)
@@ -513,12 +515,22 @@ void um_flow_close(struct um_stackd *d, uint64_t id)
 
 /* ---- connect ---- */
 
+/* lwIP repeats a SYN every 3 s. As Linux does it (RFC 6298): after 1 s, then twice
+ * as long each time, and given up after 127 s. */
+static err_t dialling(void *arg, struct tcp_pcb *pcb)
+{
+    (void)arg;
+    pcb->rto = (s16_t)(RTO_FIRST << pcb->nrtx);
+    return ERR_OK;
+}
+
 static err_t connected(void *arg, struct tcp_pcb *pcb, err_t err)
 {
     (void)err;
     struct um_flow *flow = arg;
     struct um_packet packet = {.kind = UM_PACKET_CONNECTED, .id = flow->id};
     flow->stands = true;
+    tcp_poll(pcb, NULL, 0);
     um_addr_from_lwip(flow->d, &pcb->local_ip, pcb->local_port, &packet.local);
     um_tell(flow->d, &packet, NULL, -1);
     return ERR_OK;
@@ -533,7 +545,12 @@ static err_t try_connect(struct um_stackd *d, const struct um_packet *packet,
     /* The switchboard sees to it that ports are used once. */
     ip_set_option(pcb, SOF_REUSEADDR);
     err_t rc = tcp_bind(pcb, &local, packet->local.port);
-    return rc ? rc : tcp_connect(pcb, &remote, packet->remote.port, connected);
+    if (rc == ERR_OK)
+        rc = tcp_connect(pcb, &remote, packet->remote.port, connected);
+    if (rc != ERR_OK)
+        return rc;
+    tcp_poll(pcb, dialling, 1);
+    return dialling(NULL, pcb);
 }
 
 void um_flow_connect(struct um_stackd *d, const struct um_packet *packet)

@@ -138,9 +138,15 @@ class Packet(NamedTuple):
             Name.unpack(f[8], f[9], f[11]),
             f[12],
             Flag(f[13]),
-            *f[14:21],
-            data=raw[_FORMAT.size :],
-            end=end,
+            f[14],
+            f[15],
+            f[16],
+            f[17],
+            f[18],
+            f[19],
+            f[20],
+            raw[_FORMAT.size :],
+            end,
         )
 
 
@@ -154,6 +160,7 @@ class Stack:
         self.line.setblocking(False)  # recv_fds() drops its flags in Python 3.11
         self._server = ctypes.c_void_p(self._library.test_create(theirs.detach()))
         self.wire, self._plug = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.wire.setblocking(False)
         self.told: list[Packet] = []
         self._ids = 0
 
@@ -248,8 +255,17 @@ class Lab:
                 moved += 1
                 self.seen.append((side, frame))
                 for left in self.rule(side, frame):
-                    self.stacks[not side].wire.send(left)
+                    self._bring(self.stacks[not side], left)
         return moved
+
+    def _bring(self, stack: Stack, frame: bytes) -> None:
+        while True:
+            try:
+                stack.wire.send(frame)
+            except BlockingIOError:
+                stack.step(self.now_ms)
+            else:
+                return
 
     def settle(self) -> None:
         """Let both do all that they can do without time going by."""
@@ -274,6 +290,13 @@ class Lab:
         """Let so much time go by."""
         end = self.now_ms + int(seconds * 1000)
         self.run(lambda: self.now_ms >= end, seconds + 1)
+
+    def ready(self) -> None:
+        """Wait until duplicate addresses would have been detected."""
+        self.wait(3)
+        for stack in self.stacks:
+            stack.told.clear()
+        self.seen.clear()
 
     def hear(self, side: int, kind: Kind, seconds: float = 10) -> Packet:
         """Wait for a message of a stack."""

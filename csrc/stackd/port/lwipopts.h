@@ -100,8 +100,7 @@ extern uint32_t um_tcp_window;
 /* lwIP counts time in ticks of twice this, 500 ms for a small device. With 100
  * a lost segment is sent again after 0.3 s and an acknowledgement delayed by at
  * most 50 ms: what Linux does (0.2 s, 40 ms). */
-#define TCP_TMR_INTERVAL  50
-#define LWIP_TCP_RTO_TIME 1000 /* RFC 6298 */
-#define TCP_SYNMAXRTX     6    /* 127 s, as in Linux */
+#define TCP_TMR_INTERVAL 50
+#define TCP_SYNMAXRTX    7 /* see dialling() of flow.c */
 
 #endif
