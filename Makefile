@@ -5,7 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 SHELL := /bin/bash
 
-C_SOURCES := $(shell find csrc -name '*.[ch]')
+C_SOURCES := $(shell find csrc -name '*.[ch]' -not -path 'csrc/stackd/*')
+STACKD_SOURCES := $(shell find csrc/stackd -type f) tests/core/stackd_hooks.c
 PY_SOURCES := $(shell find umview modules -name '*.py')
 C_FORMATTED := $(shell find csrc benchmarks tests examples -name '*.[ch]' 2>/dev/null)
 
@@ -18,7 +19,7 @@ SUITES := tests/apps tests/modules tests/views
 .PHONY: build demo test test-ptrace test-container test-old-kernel test-apps lint format bench docs clean
 .DELETE_ON_ERROR:
 
-build: $(VENV)/linked
+build: $(VENV)/linked build/stackd/stackd
 
 $(VENV)/made: pyproject.toml scripts/make-venv scripts/system-packages
 	scripts/system-packages build
@@ -33,6 +34,15 @@ $(VENV)/compiled: setup.py csrc/build_ffi.py $(C_SOURCES) | $(VENV)/made
 $(VENV)/linked: $(VENV)/compiled $(PY_SOURCES) pyproject.toml scripts/link-venv
 	scripts/link-venv $(VENV)
 	touch $@
+
+build/lwip: scripts/lwip-source | $(VENV)/made
+	$(PUBLIC) scripts/lwip-source $@
+	touch $@
+
+# The stack server, and what of it the tests load.
+build/stackd/stackd: build/lwip $(STACKD_SOURCES)
+	@echo "Compiling the stack server"
+	$(PUBLIC) $(MAKE) -s -f csrc/stackd/Makefile OUT=$(@D) LWIP=$<
 
 build/hello: examples/hello.go
 	scripts/system-packages demo
@@ -81,6 +91,7 @@ lint: build
 	$(VENV)/bin/clang-format --dry-run -Werror $(C_FORMATTED)
 	$(PUBLIC) UMVIEW_WERROR=1 $(PYTHON) setup.py -q build_ext \
 		--build-temp build/werror --build-lib build/werror
+	$(PUBLIC) UMVIEW_WERROR=1 $(MAKE) -s -f csrc/stackd/Makefile OUT=build/werror/stackd
 
 format: $(VENV)/made
 	$(VENV)/bin/ruff check --fix --exit-zero
