@@ -150,6 +150,17 @@ class Packet(NamedTuple):
         )
 
 
+def receive(line: socket.socket) -> Packet:
+    """Take a message from a line; its flags say whether that waits.
+
+    Raises:
+        BlockingIOError: There is none.
+    """
+    raw, fds, _, _ = socket.recv_fds(line, _LONGEST, 1)
+    assert raw, "the stack server is gone"
+    return Packet.unpack(raw, socket.socket(fileno=fds[0]) if fds else None)
+
+
 class Stack:
     """A stack server with one card, number 2, whose wire's other end is ours."""
 
@@ -196,12 +207,9 @@ class Stack:
         assert done >= 0
         while True:
             try:
-                raw, fds, _, _ = socket.recv_fds(self.line, _LONGEST, 1)
+                self.told.append(receive(self.line))
             except BlockingIOError:
                 return done
-            assert raw, "the stack server is gone"
-            end = socket.socket(fileno=fds[0]) if fds else None
-            self.told.append(Packet.unpack(raw, end))
 
     def take(self, kind: Kind) -> Packet | None:
         """Take the first message of a kind that was told, if there is one."""
