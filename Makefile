@@ -16,7 +16,8 @@ PUBLIC := umask 022 &&
 # The tests that start views.
 SUITES := tests/apps tests/modules tests/views
 
-.PHONY: build demo test test-ptrace test-container test-old-kernel test-apps lint format bench docs clean
+.PHONY: build demo test test-ptrace test-container test-old-kernel test-sanitised \
+	test-apps lint format bench docs clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/linked build/stackd/stackd
@@ -43,6 +44,11 @@ build/lwip: scripts/lwip-source | $(VENV)/made
 build/stackd/stackd: build/lwip $(STACKD_SOURCES)
 	@echo "Compiling the stack server"
 	$(PUBLIC) $(MAKE) -s -f csrc/stackd/Makefile OUT=$(@D) LWIP=$<
+
+build/sanitised/stackd: build/lwip $(STACKD_SOURCES)
+	@echo "Compiling the stack server with its address and undefined checks"
+	$(PUBLIC) $(MAKE) -s -f csrc/stackd/Makefile OUT=$(@D) LWIP=$< \
+		OPTIMISED="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover"
 
 build/hello: examples/hello.go
 	scripts/system-packages demo
@@ -73,6 +79,15 @@ test-ptrace test-container test-old-kernel:
 	scripts/system-packages test
 	scripts/unprivileged "build build/setting" \
 		$(PYTHON) -m pytest -p no:cacheprovider $(or $(ARGS),$(SUITES))
+
+# What parses packets, under the sanitisers. Python's own memory is not ours to
+# check for leaks.
+test-sanitised:
+	scripts/system-packages test
+	scripts/unprivileged "build build/sanitised/stackd" \
+		env UMVIEW_STACKD=build/sanitised ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) \
+		$(PYTHON) -m pytest -p no:cacheprovider tests/core/test_stackd.py $(ARGS)
 
 # Browsers and other big programs: make test-apps ARGS="-k chromium"
 test-apps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from .lab import Lab, lab
 
-_LIBRARY = Path(__file__).parent.parent.parent / "build" / "stackd" / "libstackd.so"
+_TREE = Path(__file__).parent.parent.parent
+_LIBRARY = _TREE / os.environ.get("UMVIEW_STACKD", "build/stackd") / "libstackd.so"
 
 
 @pytest.fixture(scope="session")
