@@ -581,3 +581,22 @@ def test_a_wrong_checksum_is_dropped(pair: Lab) -> None:
     source.send(b"right")
     pair.run(lambda: _peek(sink))
     assert sink.recv(100) == b"right"
+
+
+@_BOTH
+def test_what_waits_for_a_neighbour_outlives_its_connection(
+    pair: Lab, mine: str, yours: str
+) -> None:
+    """lwIP would queue it by reference to the flow's memory."""
+    source, _ = _join(pair, mine, yours)
+    pair.rule = lambda side, frame: [] if side else [frame]
+    pair.wait(400)  # until the neighbour is forgotten
+    source.send(b"A" * 1000)
+    pair.settle()
+    pair.stacks[0].send(Packet(Kind.CLOSE, 1))
+    pair.settle()
+    pair.rule = lambda _, frame: [frame]
+    pair.seen.clear()
+    pair.wait(5)
+    data = [_data(frame) for side, frame in pair.seen if side == 0 and _data(frame)]
+    assert data in ([], [b"A" * 1000])

@@ -38,6 +38,11 @@
 #define ARP_QUEUE_LEN  64
 #define ARP_TABLE_SIZE 127 /* an index is an s8_t in places */
 
+/* A packet whose neighbour is not known yet waits by reference if lwIP takes its
+ * memory for constant, as it does with what tcp_write() was given without a copy.
+ * That memory is a flow's, which may be reset before the neighbour answers. */
+#define PBUF_NEEDS_COPY(p) 1
+
 /* ---- IP ---- */
 
 #define LWIP_IPV4          1
