@@ -164,7 +164,7 @@ static err_t output(struct netif *netif, struct pbuf *p)
         len += q->len;
     }
     err_t rc = len == p->tot_len ? ERR_OK : ERR_BUF;
-    if (rc == ERR_OK && card->link &&
+    if (rc == ERR_OK && card->watch.events &&
         (card->queue || card->link->send(card, iov, count) == -EAGAIN))
         enqueue(card, iov, count, len);
     pbuf_add_header(p, ETH_PAD_SIZE);
@@ -198,9 +198,28 @@ static struct pbuf *take_frame(struct um_card *card, ssize_t *rc)
     return small;
 }
 
+/* Connections wait and end in their time, as with a cable that is pulled. */
+static void lose_link(struct um_card *card)
+{
+    struct um_packet packet = {.kind = UM_PACKET_LOST, .card = card->number};
+    um_watch(card->d, &card->watch, 0);
+    um_watch(card->d, &card->control, 0);
+    netif_set_link_down(&card->netif);
+    um_tell(card->d, &packet, NULL, -1);
+}
+
+static void control_hung_up(struct um_stackd *d, struct um_watch *watch,
+                            uint32_t events)
+{
+    (void)d;
+    (void)events;
+    lose_link(UM_CONTAINER(watch, struct um_card, control));
+}
+
 static void card_ready(struct um_stackd *d, struct um_watch *watch,
                        uint32_t events)
 {
+    (void)d;
     struct um_card *card = UM_CONTAINER(watch, struct um_card, watch);
     if (events & EPOLLOUT)
         send_queue(card);
@@ -209,10 +228,8 @@ static void card_ready(struct um_stackd *d, struct um_watch *watch,
         struct pbuf *p = take_frame(card, &rc);
         if (p && card->netif.input(p, &card->netif) != ERR_OK)
             pbuf_free(p);
-        if (rc == -EPIPE) {
-            um_watch(d, &card->watch, 0);
-            netif_set_link_down(&card->netif);
-        }
+        if (rc == -EPIPE)
+            lose_link(card);
         if (rc <= 0)
             break;
     }
@@ -384,6 +401,8 @@ int um_card_add(struct um_stackd *d, const struct um_packet *packet,
     card->mtu = packet->mtu;
     card->queue_end = &card->queue;
     card->watch.fn = card_ready;
+    card->control.fn = control_hung_up;
+    card->control.fd = -1;
     int rc = fd >= 0 ? um_wire_open(card, fd) : um_vde_open(card, text);
     if (rc == 0) {
         netif_add_noaddr(&card->netif, card, netif_start, ethernet_input);
@@ -393,6 +412,8 @@ int um_card_add(struct um_stackd *d, const struct um_packet *packet,
         if (!card->next)
             netif_add_ext_callback(&d->changes, netif_changed);
         rc = um_watch(d, &card->watch, EPOLLIN);
+        if (rc == 0 && card->control.fd >= 0)
+            rc = um_watch(d, &card->control, EPOLLRDHUP);
         start(card);
         return rc;
     }
@@ -413,6 +434,7 @@ void um_cards_close(struct um_stackd *d)
         dhcp6_cleanup(&card->netif);
         netif_remove(&card->netif);
         um_watch(d, &card->watch, 0);
+        um_watch(d, &card->control, 0);
         while (card->queue)
             drop_first(card);
         card->link->close(card);

@@ -45,6 +45,7 @@ enum um_packet_kind {
     UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote */
     UM_PACKET_ENDED,     /* id, error; after a reset the descriptor comes back,
                             for the program is to see it */
+    UM_PACKET_LOST,      /* card: its link is gone, for good */
     UM_PACKET_RECEIVED   /* protocol, local, remote, card, ttl, tos; data */
 };
 

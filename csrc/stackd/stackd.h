@@ -50,6 +50,7 @@ struct um_frame;
 struct um_card {
     struct netif netif;
     struct um_watch watch;
+    struct um_watch control; /* hangs up when the link is gone; fd -1: none */
     struct um_stackd *d;
     struct um_card *next;
     const struct um_link *link;

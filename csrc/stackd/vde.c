@@ -57,6 +57,9 @@ int um_vde_open(struct um_card *card, const char *vnl)
         return errno ? -errno : -ENODEV;
     card->link = &link;
     card->watch.fd = vde_datafd(card->vde);
+    card->control.fd = vde_ctlfd(card->vde);
+    if (card->control.fd == card->watch.fd)
+        card->control.fd = -1;
     fcntl(card->watch.fd, F_SETFL, fcntl(card->watch.fd, F_GETFL) | O_NONBLOCK);
     card->window = WINDOW;
     return 0;

@@ -43,7 +43,8 @@ class Kind(IntEnum):
     CONNECTED = 14
     ACCEPTED = 15
     ENDED = 16
-    RECEIVED = 17
+    LOST = 17
+    RECEIVED = 18
 
 
 class Flag(IntFlag):

@@ -64,7 +64,8 @@ def servers() -> Iterator[list[Server]]:
 def switch(tmp_path: Path) -> Iterator[str]:
     require("vde_switch")
     folder = tmp_path / "switch"
-    command = [shutil.which("vde_switch") or "", "-s", str(folder), "-x"]
+    command = [shutil.which("vde_switch") or "", "-s", str(folder)]
+    command += ["-M", f"{folder}.mgmt"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -77,7 +78,9 @@ def switch(tmp_path: Path) -> Iterator[str]:
         if "Success" in line:
             break
     yield f"vde://{folder}"
-    process.communicate("shutdown\n", timeout=_SECONDS)
+    with contextlib.suppress(BrokenPipeError):
+        process.communicate("shutdown\n", timeout=_SECONDS)
+    process.wait(_SECONDS)
 
 
 def _plug(servers: list[Server], vnl: str | None) -> None:
@@ -158,6 +161,22 @@ def test_a_wire_carries_streams(servers: list[Server]) -> None:
 def test_a_switch_carries_streams(servers: list[Server], switch: str) -> None:
     _plug(servers, switch)
     _echo_a_lot(servers, 2_000_000)
+
+
+def test_a_switch_that_goes_away_is_told(servers: list[Server], switch: str) -> None:
+    _plug(servers, switch)
+    with socket.socket(socket.AF_UNIX) as console:
+        console.connect(switch.removeprefix("vde://") + ".mgmt")
+        console.sendall(b"shutdown\n")
+    for server in servers:
+        assert server.hear(Kind.LOST).card == 2
+
+
+def test_a_wire_whose_other_end_is_gone_is_told(servers: list[Server]) -> None:
+    _plug(servers, None)
+    assert servers.pop().close() == (0, "")
+    servers.append(Server())
+    assert servers[0].hear(Kind.LOST).card == 2
 
 
 def test_many_connections_at_once(servers: list[Server]) -> None:
