@@ -388,12 +388,17 @@ int um_card_add(struct um_stackd *d, const struct um_packet *packet,
                 const char *text, int fd)
 {
     struct um_card *card = calloc(1, sizeof *card);
-    if (!card || um_card_find(d, packet->card) || packet->mtu > MTU_MAX ||
-        packet->mtu < MTU_MIN) {
+    int rc = card ? 0 : -ENOMEM;
+    if (um_card_find(d, packet->card) || packet->mtu > MTU_MAX ||
+        packet->mtu < MTU_MIN)
+        rc = -EINVAL;
+    else if (d->sealed && fd < 0)
+        rc = -EPERM;
+    if (rc < 0) {
         free(card);
         if (fd >= 0)
             close(fd);
-        return card ? -EINVAL : -ENOMEM;
+        return rc;
     }
     card->d = d;
     card->number = packet->card;
@@ -403,7 +408,7 @@ int um_card_add(struct um_stackd *d, const struct um_packet *packet,
     card->watch.fn = card_ready;
     card->control.fn = control_hung_up;
     card->control.fd = -1;
-    int rc = fd >= 0 ? um_wire_open(card, fd) : um_vde_open(card, text);
+    rc = fd >= 0 ? um_wire_open(card, fd) : um_vde_open(card, text);
     if (rc == 0) {
         netif_add_noaddr(&card->netif, card, netif_start, ethernet_input);
         choose_mac(card, packet->mac);

@@ -7,6 +7,7 @@
  * memory and descriptors that frames from a network are not to come near.
  */
 #include <errno.h>
+#include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -22,6 +23,35 @@ uint32_t um_stackd_now_ms(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint32_t)((uint64_t)now.tv_sec * 1000 +
                       (uint64_t)now.tv_nsec / 1000000);
+}
+
+/* What a loop over descriptors that are there needs, and malloc() and abort().
+ * Only this thread is bound: a plug-in that has a thread or a process of its own
+ * (slirp, cmd) has started it with its card, and that parses nothing for lwIP. */
+static const int allowed[] = {
+    SCMP_SYS(epoll_wait),     SCMP_SYS(epoll_pwait),  SCMP_SYS(epoll_ctl),
+    SCMP_SYS(read),           SCMP_SYS(readv),        SCMP_SYS(recvfrom),
+    SCMP_SYS(recvmsg),        SCMP_SYS(write),        SCMP_SYS(writev),
+    SCMP_SYS(sendto),         SCMP_SYS(sendmsg),      SCMP_SYS(poll),
+    SCMP_SYS(ppoll),          SCMP_SYS(shutdown),     SCMP_SYS(setsockopt),
+    SCMP_SYS(close),          SCMP_SYS(dup),          SCMP_SYS(clock_gettime),
+    SCMP_SYS(getrandom),      SCMP_SYS(brk),          SCMP_SYS(mmap),
+    SCMP_SYS(munmap),         SCMP_SYS(mremap),       SCMP_SYS(madvise),
+    SCMP_SYS(futex),          SCMP_SYS(getpid),       SCMP_SYS(gettid),
+    SCMP_SYS(tgkill),         SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),   SCMP_SYS(exit),         SCMP_SYS(exit_group),
+    SCMP_SYS(restart_syscall)};
+
+int um_stackd_seal(void)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+    int rc = filter ? 0 : -ENOMEM;
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed && rc == 0; i++)
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
+    if (rc == 0)
+        rc = seccomp_load(filter);
+    seccomp_release(filter);
+    return rc;
 }
 
 int main(void)

@@ -12,6 +12,9 @@
  * before another process reads from it, and of no descriptor there are two
  * readers. What the peer sends meanwhile waits in lwIP's window.
  *
+ * Cards come first. The first message of another kind seals the stack server: it
+ * gives up the right to open anything (a wire can still be given to it).
+ *
  * Datagrams have no state in the stack server at all: it is told which UDP ports
  * are taken, so that it says "unreachable" for the others, and hands over what
  * comes. Who gets it, the switchboard decides, as on the other roads.

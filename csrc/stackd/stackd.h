@@ -72,7 +72,8 @@ struct um_stackd {
     struct um_watch control;
     struct um_unsent *unsent, **unsent_end; /* messages that wait for room */
     size_t unsent_bytes;
-    bool ended; /* the switchboard is gone */
+    bool ended;  /* the switchboard is gone */
+    bool sealed; /* um_stackd_seal() was called */
     struct um_card *cards;
     struct pbuf *spare; /* for the next frame */
     struct um_flow *flows[UM_FLOW_BUCKETS];
@@ -157,5 +158,8 @@ void um_dgram_send(struct um_stackd *d, const struct um_packet *packet,
 /* ---- of the program: main.c, or the tests' ---- */
 
 uint32_t um_stackd_now_ms(void);
+/* All cards are there: give up what only they needed. Return: 0, or a negative
+ * errno, with which nothing may go on. */
+int um_stackd_seal(void);
 
 #endif

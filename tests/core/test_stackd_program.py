@@ -46,6 +46,11 @@ class Server:
             pass
         return packet
 
+    def is_sealed(self) -> bool:
+        """Return whether it is under a filter of system calls."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return "\nSeccomp:\t2\n" in status
+
     def close(self) -> tuple[int, str]:
         """Hang up; return its exit status and what it said."""
         self.line.close()
@@ -191,6 +196,16 @@ def test_many_connections_at_once(servers: list[Server]) -> None:
             one.send(b"%d" % i)
         for i, (_, other) in enumerate(pairs):
             assert other.recv(100) == b"%d" % i
+
+
+def test_cards_come_first(servers: list[Server], switch: str) -> None:
+    """Then the stack server may not open anything any more."""
+    assert not servers[0].is_sealed()
+    _plug(servers, None)
+    assert servers[0].is_sealed()
+    card = Packet(Kind.CARD, card=3, mtu=1500, data=switch.encode())
+    servers[0].send(card)
+    assert servers[0].hear(Kind.READY).error == errno.EPERM
 
 
 def test_a_card_that_cannot_be_plugged_in_says_why(servers: list[Server]) -> None:
