@@ -29,7 +29,7 @@ enum {
     FRAME_MAX = 65535 - ETH_PAD_SIZE,
     MTU_MAX = 65500,
     MTU_MIN = 1280, /* of IPv6 */
-    SMALL = 2048,   /* a longer frame stays in the memory it was read to */
+    SMALL = 16384,  /* a longer frame stays in the memory it was read to */
     QUEUE_MAX = 1 << 24,
     V4_PREFIX = 96
 };
