@@ -24,7 +24,6 @@
 
 enum {
     FRAMES_AT_ONCE = 64,
-    PIECES_MAX = 64,
     HEADER = 14,
     FRAME_MAX = 65535 - ETH_PAD_SIZE,
     MTU_MAX = 65500,
@@ -137,6 +136,20 @@ static void drop_first(struct um_card *card)
     free(frame);
 }
 
+static void flush(struct um_card *card)
+{
+    bool full = card->link->flush && card->link->flush(card) == -EAGAIN;
+    um_watch(card->d, &card->watch,
+             full || card->queue ? EPOLLIN | EPOLLOUT : EPOLLIN);
+}
+
+void um_cards_flush(struct um_stackd *d)
+{
+    for (struct um_card *card = d->cards; card; card = card->next)
+        if (card->link->flush && card->watch.events)
+            flush(card);
+}
+
 static void send_queue(struct um_card *card)
 {
     while (card->queue) {
@@ -145,7 +158,7 @@ static void send_queue(struct um_card *card)
             return;
         drop_first(card);
     }
-    um_watch(card->d, &card->watch, EPOLLIN);
+    flush(card);
 }
 
 /* The frame lies behind ETH_PAD_SIZE bytes of the first piece. */
@@ -223,7 +236,7 @@ static void card_ready(struct um_stackd *d, struct um_watch *watch,
     struct um_card *card = UM_CONTAINER(watch, struct um_card, watch);
     if (events & EPOLLOUT)
         send_queue(card);
-    for (int i = 0; i < FRAMES_AT_ONCE; i++) {
+    for (int i = 0; i < FRAMES_AT_ONCE || card->more; i++) {
         ssize_t rc;
         struct pbuf *p = take_frame(card, &rc);
         if (p && card->netif.input(p, &card->netif) != ERR_OK)

@@ -37,7 +37,6 @@
 enum {
     RING = 1 << 22, /* at most; a window if that is smaller */
     WRITE_MAX = 0xffff,
-    PIECES_MAX = 64,
     READS_AT_ONCE = 16,
     RTO_FIRST = 10 /* ticks of 100 ms */
 };

@@ -82,6 +82,7 @@ void um_stackd_destroy(struct um_stackd *d)
         return;
     um_flows_close(d);
     um_dgrams_close(d);
+    um_cards_flush(d);
     um_cards_close(d);
     um_control_close(d);
     d->waiting = NULL;
@@ -113,6 +114,7 @@ int um_stackd_step(struct um_stackd *d, int limit_ms)
     }
     sys_check_timeouts();
     um_flows_deliver(d);
+    um_cards_flush(d);
     free_later(d);
     return d->ended ? -EPIPE : n < 0 ? 0 : n;
 }

@@ -34,6 +34,9 @@ struct um_watch {
     uint32_t events; /* that are asked for; 0: it is in no epoll set */
 };
 
+/* Into how many pieces of memory a frame or a write is divided at most. */
+enum { PIECES_MAX = 64 };
+
 /* What a card is plugged in. */
 struct um_link {
     /* Take a frame. Return: its length, 0 if there is none, -EPIPE if there
@@ -42,6 +45,9 @@ struct um_link {
     /* Return: 0, -EAGAIN (wait for EPOLLOUT), or another negative errno: it is
      * lost. */
     int (*send)(struct um_card *card, const struct iovec *iov, int count);
+    /* Send what send() has only gathered; NULL: it gathers nothing.
+     * Return: 0 or -EAGAIN. */
+    int (*flush)(struct um_card *card);
     void (*close)(struct um_card *card);
 };
 
@@ -54,7 +60,8 @@ struct um_card {
     struct um_stackd *d;
     struct um_card *next;
     const struct um_link *link;
-    void *vde; /* of vde.c */
+    bool more;  /* receive() has another frame, without an event */
+    void *plug; /* of wire.c, vde.c */
     uint32_t number;
     uint32_t flags; /* UM_PACKET_DHCP, ... */
     uint32_t window;
@@ -124,6 +131,8 @@ int um_card_add(struct um_stackd *d, const struct um_packet *packet,
                 const char *text, int fd);
 int um_card_address(struct um_stackd *d, const struct um_packet *packet);
 int um_card_gateway(struct um_stackd *d, const struct um_packet *packet);
+/* The batch of events in hand is over: send what was gathered. */
+void um_cards_flush(struct um_stackd *d);
 void um_forward_set(bool on);
 void um_cards_close(struct um_stackd *d);
 /* Names, to lwIP's form and back. */

@@ -18,7 +18,7 @@ enum { WINDOW = 0xffff };
 static ssize_t receive(struct um_card *card, void *ret, size_t room)
 {
     errno = 0;
-    ssize_t n = vde_recv(card->vde, ret, room, 0);
+    ssize_t n = vde_recv(card->plug, ret, room, 0);
     /* 1 byte: a plug-in's word for "nothing". */
     if (n > 0)
         return n;
@@ -34,30 +34,30 @@ static int send_frame(struct um_card *card, const struct iovec *iov, int count)
         len += iov[i].iov_len;
     }
     errno = 0;
-    if (vde_send(card->vde, frame, len, 0) >= 0)
+    if (vde_send(card->plug, frame, len, 0) >= 0)
         return 0;
     return errno == ENOBUFS || errno == EWOULDBLOCK ? -EAGAIN : -errno;
 }
 
 static void close_vde(struct um_card *card)
 {
-    vde_close(card->vde);
+    vde_close(card->plug);
 }
 
 int um_vde_open(struct um_card *card, const char *vnl)
 {
-    static const struct um_link link = {receive, send_frame, close_vde};
+    static const struct um_link link = {receive, send_frame, NULL, close_vde};
     char url[4096], name[] = "umview";
     if (strlen(vnl) >= sizeof url)
         return -ENAMETOOLONG;
     strcpy(url, vnl); /* vde_open() wants it writable */
     errno = 0;
-    card->vde = vde_open(url, name, NULL);
-    if (!card->vde)
+    card->plug = vde_open(url, name, NULL);
+    if (!card->plug)
         return errno ? -errno : -ENODEV;
     card->link = &link;
-    card->watch.fd = vde_datafd(card->vde);
-    card->control.fd = vde_ctlfd(card->vde);
+    card->watch.fd = vde_datafd(card->plug);
+    card->control.fd = vde_ctlfd(card->plug);
     if (card->control.fd == card->watch.fd)
         card->control.fd = -1;
     fcntl(card->watch.fd, F_SETFL, fcntl(card->watch.fd, F_GETFL) | O_NONBLOCK);

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _FORMAT = struct.Struct("=QQIi16sHHI16sHHIIIIHHhBB6s2xI")
+_LENGTH = struct.Struct("=H")  # before each frame of a message on a wire
 _LONGEST = 1 << 17
 _TICK_MS = 10
 _WIRE_MTU = 65500
@@ -224,9 +225,21 @@ class Stack:
         """Take the frames that it has sent."""
         while True:
             try:
-                yield self.wire.recv(_LONGEST, socket.MSG_DONTWAIT)
+                train = self.wire.recv(_LONGEST)
             except BlockingIOError:
                 return
+            while train:
+                (length,) = _LENGTH.unpack_from(train)
+                yield train[_LENGTH.size : _LENGTH.size + length]
+                train = train[_LENGTH.size + length :]
+
+    def bring(self, frame: bytes) -> None:
+        """Put a frame on its wire.
+
+        Raises:
+            BlockingIOError: It has not taken the earlier ones yet.
+        """
+        self.wire.send(_LENGTH.pack(len(frame)) + frame)
 
     def checksum(self, data: bytes) -> int:
         """Return what it takes for the checksum of the data."""
@@ -270,7 +283,7 @@ class Lab:
     def _bring(self, stack: Stack, frame: bytes) -> None:
         while True:
             try:
-                stack.wire.send(frame)
+                stack.bring(frame)
             except BlockingIOError:
                 stack.step(self.now_ms)
             else:

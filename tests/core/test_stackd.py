@@ -175,7 +175,7 @@ def test_dhcp_gives_address_and_router(library: Path, tmp_path: Path) -> None:
             if side == 0 and _type(frame) == _IP4 and frame[36:38] == b"\0\x43":
                 asked = frame[42 + 240 + 2]
                 answer = _dhcp_reply(frame, {1: 2, 3: 5}[asked])
-                one.stacks[0].wire.send(answer)
+                one.stacks[0].bring(answer)
             return [frame]
 
         one.rule = serve
