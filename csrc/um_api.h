@@ -33,6 +33,7 @@ enum um_road {
     UM_ROAD_RELAY,       /* by a socket of the host */
     UM_ROAD_REFUSED,     /* there is a host, its ports are closed */
     UM_ROAD_UNREACHABLE, /* EHOSTUNREACH */
+    UM_ROAD_PACKET,      /* by a card, which the stack server has */
     UM_ROAD_LOST /* never a route's: sent by a card that leads nowhere */
 };
 
@@ -189,6 +190,9 @@ int um_map_add(struct um_switchboard *sb, int stack, const uint8_t *address,
  * gateway6: the source address shown for peers on the host's loopback. */
 int um_forward_add(struct um_switchboard *sb, int stack, int protocol, int fd,
                    int port, const uint8_t *gateway4, const uint8_t *gateway6);
+/* Give a stack with packet cards the line to its stack server, whose cards are
+ * there (csrc/stackd/packet_road.h). fd: owned from now on. */
+int um_line_add(struct um_switchboard *sb, int stack, int fd);
 /* Show content where a program opens path (absolute, normalised). */
 int um_file_add(struct um_switchboard *sb, const char *path,
                 const void *content, size_t len);

@@ -44,6 +44,7 @@ class Road(IntEnum):
     RELAY = 1
     REFUSED = 2
     UNREACHABLE = 3
+    PACKET = 4
 
 
 class Filter(IntFlag):

@@ -142,9 +142,7 @@ static int search(int pidfd, pid_t tid, uint64_t cookie)
     return fd;
 }
 
-/* Send one byte through the program's own descriptor into our queue, so that
- * closing our end resets instead of ending. */
-static void plant_byte(struct um_conn *conn)
+void um_conn_plant_byte(struct um_conn *conn)
 {
     uint64_t place = __atomic_load_n(&conn->place, __ATOMIC_ACQUIRE);
     pid_t tid = (pid_t)(place >> 32);
@@ -407,7 +405,7 @@ static void failed(struct worker *worker, struct um_conn *conn,
                    const struct um_side *guilty, int error)
 {
     if (guilty == &conn->host)
-        plant_byte(conn);
+        um_conn_plant_byte(conn);
     else if (error == -ECONNRESET)
         reset_host(conn);
     end(worker, conn);

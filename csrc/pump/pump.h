@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct um_dial;
+struct um_line;
 struct um_pump;
 struct um_sock;
 
@@ -51,6 +53,10 @@ struct um_conn {
     struct um_sock *sock;
     struct um_conn **holder; /* the pointer to us, cleared at our end */
     struct um_conn *next;    /* in the list of ending or finished ones */
+    /* Of one by packets, which the pump never sees (packet.c): */
+    struct um_line *line;
+    uint64_t id;
+    struct um_dial *dial; /* that waits for it, or NULL */
     bool ending;
     bool closed;          /* under lock: the descriptors are gone */
     pthread_mutex_t lock; /* guards host.fd against being closed while the
@@ -70,6 +76,9 @@ void um_pump_destroy(struct um_pump *pump);
 int um_pump_start(struct um_pump *pump);
 struct um_conn *um_conn_create(void);
 void um_conn_destroy(struct um_conn *conn);
+/* Send one byte through the program's own descriptor into the queue of our end,
+ * so that closing that resets instead of ending. */
+void um_conn_plant_byte(struct um_conn *conn);
 /* Give a connection to the pump. Return: 0 or negative errno (still the
  * caller's). */
 int um_pump_add(struct um_pump *pump, struct um_conn *conn);

@@ -33,6 +33,7 @@
 
 #include "dgram.h"
 #include "options.h"
+#include "packet.h"
 #include "stream.h"
 #include "tracer.h"
 
@@ -225,18 +226,30 @@ static void free_dial(struct um_dial *dial)
         close(dial->end);
     if (dial->host >= 0)
         close(dial->host);
+    if (dial->conn)
+        um_packet_drop(dial->conn);
     if (dial->sock)
         dial->sock->dial = NULL;
     um_later_free(sb, dial);
 }
 
-static struct um_dial *new_dial(struct um_switchboard *sb)
+/* Takes host and conn, if there are any. Return: NULL without memory. */
+static struct um_dial *new_dial(struct um_switchboard *sb, int host,
+                                struct um_conn *conn)
 {
     struct um_dial *dial = calloc(1, sizeof *dial);
+    if (!dial && host >= 0)
+        close(host);
+    if (!dial && conn)
+        um_packet_drop(conn);
     if (!dial)
         return NULL;
     dial->sb = sb;
-    dial->program = dial->end = dial->host = -1;
+    dial->program = dial->end = -1;
+    dial->host = host;
+    dial->conn = conn;
+    if (conn)
+        conn->dial = dial;
     um_list_init(&dial->waiting);
     um_list_init(&dial->all);
     return dial;
@@ -278,6 +291,18 @@ static void host_connected(struct um_dial *dial)
     free_dial(dial);
 }
 
+void um_dial_stands(struct um_dial *dial)
+{
+    struct um_conn *conn = dial->conn;
+    established(dial);
+    um_conn_belongs(conn, dial->sock, dial->tid, dial->program_fd);
+    um_packet_start(conn, dial->end);
+    dial->end = -1;
+    conn->dial = NULL;
+    dial->conn = NULL;
+    free_dial(dial);
+}
+
 static void host_ready(struct um_switchboard *sb, struct um_watch *watch,
                        uint32_t events)
 {
@@ -293,20 +318,10 @@ static void host_ready(struct um_switchboard *sb, struct um_watch *watch,
         host_connected(dial);
 }
 
-/* The caller of a connect that cannot be answered yet. Takes host. */
-static um_verdict dial_start(struct um_call *call, int host,
-                             struct um_sock *listener,
-                             const struct um_name *local,
-                             const struct um_name *peer)
+/* The caller of a connect that cannot be answered yet. Takes the dial. */
+static um_verdict dial_start(struct um_call *call, struct um_dial *dial)
 {
     struct um_sock *sock = call->sock;
-    struct um_dial *dial = new_dial(call->sb);
-    if (!dial) {
-        if (host >= 0)
-            close(host);
-        return -ENOMEM;
-    }
-    dial->host = host;
     dial->tid = call->tid;
     dial->program_fd = (int)call->args[0];
     dial->program = fcntl(call->fd, F_DUPFD_CLOEXEC, 0);
@@ -318,21 +333,13 @@ static um_verdict dial_start(struct um_call *call, int host,
         else
             dial->junk = stuff(call->fd);
     }
-    if (rc == 0 && host >= 0) {
-        rc = um_watch_add(call->sb, &dial->watch, host, EPOLLOUT);
+    if (rc == 0 && dial->host >= 0) {
+        rc = um_watch_add(call->sb, &dial->watch, dial->host, EPOLLOUT);
         dial->watch.fn = host_ready;
     }
     if (rc < 0) {
         free_dial(dial);
         return rc;
-    }
-    if (listener) {
-        dial->listener = listener;
-        dial->local = *local;
-        dial->peer = *peer;
-        dial->deadline_ms = um_now_ms() + SYN_TIMEOUT_MS;
-        um_list_append(&listener->listen->dials, &dial->waiting);
-        um_list_append(&call->sb->dials, &dial->all);
     }
     dial->sock = sock;
     sock->dial = dial;
@@ -343,18 +350,34 @@ static um_verdict dial_start(struct um_call *call, int host,
 
 /* ---- dials that wait for room in a backlog ---- */
 
+static void wait_for_room(struct um_dial *dial, struct um_sock *listener,
+                          const struct um_name *local,
+                          const struct um_name *peer)
+{
+    dial->listener = listener;
+    dial->local = *local;
+    dial->peer = *peer;
+    dial->deadline_ms = um_now_ms() + SYN_TIMEOUT_MS;
+    um_list_append(&listener->listen->dials, &dial->waiting);
+    um_list_append(&dial->sb->dials, &dial->all);
+}
+
 /* Try again to get into the listener's queue. Return: false if it is full. */
 static bool enter(struct um_dial *dial)
 {
     struct um_switchboard *sb = dial->sb;
     struct um_sock *sock = dial->sock;
+    struct um_conn *by_packets = dial->conn;
     int fd = um_stream_open(SOCK_NONBLOCK);
-    struct um_conn *conn = fd < 0 ? NULL : um_conn_create();
+    struct um_conn *conn = fd < 0       ? NULL
+                           : by_packets ? by_packets
+                                        : um_conn_create();
     int rc = conn ? um_offer(sb, dial->listener, fd, &dial->local, &dial->peer,
                              sock ? NULL : conn, NULL)
                   : -ENOMEM;
     if (rc < 0) {
-        um_conn_destroy(conn);
+        if (!by_packets)
+            um_conn_destroy(conn);
         if (fd >= 0)
             close(fd);
         /* -ECONNREFUSED: the listener is gone, and the dial with it */
@@ -362,14 +385,16 @@ static bool enter(struct um_dial *dial)
             um_dial_fail(dial, -rc);
         return rc != -EAGAIN;
     }
+    if (by_packets) {
+        um_packet_start(conn, fd);
+        conn->dial = NULL;
+        dial->conn = NULL;
+        free_dial(dial);
+        return true;
+    }
     if (sock) {
         established(dial);
-        conn->sock = sock;
-        conn->holder = &sock->conn;
-        conn->cookie = sock->cookie;
-        um_conn_seen(conn, dial->tid, dial->program_fd);
-        sock->conn = conn;
-        sock->reports_end = true;
+        um_conn_belongs(conn, sock, dial->tid, dial->program_fd);
     }
     /* A caller's end and the way to the listener, or the latter and a
      * forwarded host socket. */
@@ -393,23 +418,15 @@ void um_dials_room(struct um_switchboard *sb, struct um_sock *listener)
         l = listener->listen;
 }
 
-void um_dial_forward(struct um_switchboard *sb, struct um_sock *listener,
-                     int host, const struct um_name *local,
-                     const struct um_name *peer)
+void um_dial_incoming(struct um_switchboard *sb, struct um_sock *listener,
+                      int host, struct um_conn *conn,
+                      const struct um_name *local, const struct um_name *peer)
 {
-    struct um_dial *dial = new_dial(sb);
-    if (!dial) {
-        close(host);
+    struct um_dial *dial = new_dial(sb, host, conn);
+    if (!dial)
         return;
-    }
-    dial->host = host;
-    dial->listener = listener;
-    dial->local = *local;
-    dial->peer = *peer;
     dial->program_fd = -1;
-    dial->deadline_ms = um_now_ms() + SYN_TIMEOUT_MS;
-    um_list_append(&listener->listen->dials, &dial->waiting);
-    um_list_append(&sb->dials, &dial->all);
+    wait_for_room(dial, listener, local, peer);
 }
 
 void um_dials_tick(struct um_switchboard *sb)
@@ -461,8 +478,13 @@ static um_verdict connect_local(struct um_call *call, const struct um_name *to)
                           sock);
         if (rc == 0)
             return stands(call);
-        if (rc == -EAGAIN)
-            return dial_start(call, -1, listener, to, &sock->local);
+        if (rc == -EAGAIN) {
+            struct um_dial *dial = new_dial(call->sb, -1, NULL);
+            if (!dial)
+                return -ENOMEM;
+            wait_for_room(dial, listener, to, &sock->local);
+            return dial_start(call, dial);
+        }
         if (rc != -ECONNREFUSED)
             return rc;
     }
@@ -480,8 +502,10 @@ static um_verdict connect_relayed(struct um_call *call,
         um_stream_unname(sock);
         return host;
     }
-    if (!done)
-        return dial_start(call, host, NULL, NULL, NULL);
+    if (!done) {
+        struct um_dial *dial = new_dial(call->sb, host, NULL);
+        return dial ? dial_start(call, dial) : -ENOMEM;
+    }
     int end = um_attach(call->sb, call->fd);
     if (end < 0) {
         close(host);
@@ -491,6 +515,15 @@ static um_verdict connect_relayed(struct um_call *call,
                         (int)call->args[0]))
         return -ENOMEM;
     return stands(call);
+}
+
+static um_verdict connect_by_packets(struct um_call *call,
+                                     const struct um_name *to)
+{
+    struct um_sock *sock = call->sock;
+    struct um_conn *conn = um_packet_connect(sock->stack, &sock->local, to);
+    struct um_dial *dial = conn ? new_dial(call->sb, -1, conn) : NULL;
+    return dial ? dial_start(call, dial) : -ENOMEM;
 }
 
 /* What a socket that is not fresh says. Return: 1 if it may connect. */
@@ -556,6 +589,8 @@ um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
         memcpy(sock->peer.addr, to.addr, 16);
     if (road == UM_ROAD_REFUSED)
         return refuse(call, ECONNREFUSED);
+    if (road == UM_ROAD_PACKET)
+        return connect_by_packets(call, &to);
     return road == UM_ROAD_LOCAL ? connect_local(call, &to)
                                  : connect_relayed(call, &to);
 }
@@ -570,7 +605,9 @@ um_verdict um_stream_disconnect(struct um_call *call)
     bool reset = sock->state == UM_CONNECTING ||
                  (sock->state == UM_CONNECTED && !um_stream_over(call));
     int host = reset ? option_host_of(sock) : -1;
-    if (host >= 0) {
+    if (reset && sock->conn && sock->conn->line) {
+        um_packet_reset(sock->conn);
+    } else if (host >= 0) {
         struct linger now = {1, 0};
         setsockopt(host, SOL_SOCKET, SO_LINGER, &now, sizeof now);
         option_host_done(sock);

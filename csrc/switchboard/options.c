@@ -240,7 +240,7 @@ int option_host_of(struct um_sock *sock)
     if (sock->type != SOCK_STREAM || sock->conn == NULL)
         return -1;
     pthread_mutex_lock(&sock->conn->lock);
-    if (!sock->conn->closed)
+    if (!sock->conn->closed && sock->conn->host.fd >= 0)
         return sock->conn->host.fd;
     pthread_mutex_unlock(&sock->conn->lock);
     return -1;

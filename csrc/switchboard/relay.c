@@ -54,6 +54,31 @@ int um_host_connect(struct um_sock *sock, const struct um_name *name,
     return rc;
 }
 
+void um_conn_belongs(struct um_conn *conn, struct um_sock *sock, pid_t tid,
+                     int program_fd)
+{
+    um_conn_seen(conn, tid, program_fd);
+    conn->sock = sock;
+    conn->cookie = sock->cookie;
+    conn->holder = &sock->conn;
+    sock->conn = conn;
+    sock->reports_end = true;
+}
+
+void um_conn_over(struct um_switchboard *sb, struct um_conn *conn)
+{
+    if (conn->holder)
+        *conn->holder = NULL;
+    if (conn->sock) {
+        /* The program may still hold its end (after a reset, or its own
+         * shutdown), so the entry is left to the collector. */
+        conn->sock->reports_end = false;
+        conn->sock->over |= !(conn->sock->shut_read && conn->sock->shut_write);
+        conn->sock->generation = sb->generation;
+    }
+    um_conn_destroy(conn);
+}
+
 struct um_conn *um_relay_start(struct um_switchboard *sb, int end, int host,
                                struct um_sock *sock, pid_t tid, int program_fd)
 {
@@ -65,23 +90,14 @@ struct um_conn *um_relay_start(struct um_switchboard *sb, int end, int host,
     }
     conn->surrogate.fd = end;
     conn->host.fd = host;
-    um_conn_seen(conn, tid, program_fd);
-    if (sock) {
-        conn->sock = sock;
-        conn->cookie = sock->cookie;
-        conn->holder = &sock->conn;
-        sock->conn = conn;
-        sock->reports_end = true;
-    }
+    um_conn_belongs(conn, sock, tid, program_fd);
     int rc = um_pump_add(sb->pump, conn);
     if (rc < 0) {
         um_log(sb, UM_LOG_ERROR, "a connection is lost: %s", strerror(-rc));
         close(end);
         close(host);
-        if (sock) {
-            sock->conn = NULL;
-            sock->reports_end = false;
-        }
+        sock->conn = NULL;
+        sock->reports_end = false;
         um_conn_destroy(conn);
         return NULL;
     }
@@ -152,7 +168,7 @@ static void deliver(struct um_forward *forward, int host,
         if (end >= 0)
             close(end);
         if (rc == -EAGAIN)
-            um_dial_forward(sb, listener, host, &to, from);
+            um_dial_incoming(sb, listener, host, NULL, &to, from);
         else if (rc != -ECONNREFUSED)
             reset(host);
         if (rc != -ECONNREFUSED)

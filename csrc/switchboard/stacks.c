@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "um.h"
+#include "packet.h"
 
 static bool in_prefix(const uint8_t addr[16], const uint8_t to[16], int prefix)
 {
@@ -82,7 +82,9 @@ int um_stack_route(const struct um_stack *stack, int protocol,
         memcpy(source, route->source, 16);
     const struct um_map *map = find_map(stack, protocol, dest);
     if (!map)
-        return route->road;
+        return route->road != UM_ROAD_PACKET || um_line_stands(stack)
+                   ? route->road
+                   : -ENETDOWN;
     memcpy(host->addr, map->to, 16);
     if (map->to_port)
         host->port = map->to_port;

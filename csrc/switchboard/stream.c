@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "dgram.h"
+#include "packet.h"
 #include "stream.h"
 #include "tracer.h"
 
@@ -231,6 +232,8 @@ um_verdict um_handle_listen(struct um_call *call)
     if (backlog < 0 || backlog > call->sb->somaxconn)
         backlog = call->sb->somaxconn;
     sock->listen->backlog = backlog;
+    if (!sock->listen->heard)
+        um_packet_listen(sock);
     return 0;
 }
 
@@ -510,6 +513,7 @@ static void shutdown_listener(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
     sock->state = UM_CLOSED;
+    um_packet_unlisten(sock);
     if (sock->bind)
         sock->bind->listening = false;
     um_stream_unname(sock);
@@ -618,6 +622,7 @@ void um_stream_destroy(struct um_switchboard *sb, struct um_sock *sock)
     struct um_listen *l = sock->listen;
     if (!l)
         return;
+    um_packet_unlisten(sock);
     sock->listen = NULL;
     while (!um_list_empty(&l->dials))
         um_dial_fail(UM_CONTAINER(l->dials.next, struct um_dial, waiting),
@@ -633,16 +638,7 @@ void um_streams_reap(struct um_switchboard *sb)
     struct um_conn *conn = um_pump_finished(sb->pump);
     while (conn) {
         struct um_conn *next = conn->next;
-        if (conn->holder)
-            *conn->holder = NULL;
-        if (conn->sock) {
-            /* The program may still hold its end (after a reset, or its own
-             * shutdown), so the entry is left to the collector. */
-            conn->sock->reports_end = false;
-            conn->sock->over |= !shut_both(conn->sock);
-            conn->sock->generation = sb->generation;
-        }
-        um_conn_destroy(conn);
+        um_conn_over(sb, conn);
         conn = next;
     }
     um_dials_tick(sb);

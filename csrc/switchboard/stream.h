@@ -25,6 +25,7 @@ struct um_listen {
     struct um_list offers;   /* one um_offer each, oldest first */
     struct um_list returned; /* um_offer with fd: taken by abandoned calls */
     struct um_list dials;    /* um_dial that wait for room */
+    struct um_heard *heard;  /* its name, of packet.c, or NULL */
 };
 
 /* A connect that is under way. */
@@ -33,7 +34,7 @@ struct um_dial {
     struct um_list waiting; /* in um_listen.dials */
     struct um_list all;     /* in sb->dials while it waits for room */
     struct um_switchboard *sb;
-    struct um_sock *sock;       /* who connects, or NULL for a forward */
+    struct um_sock *sock;       /* who connects, or NULL: it comes in */
     struct um_sock *listener;   /* whose backlog is full */
     struct um_name local, peer; /* of the accepting side */
     int64_t deadline_ms;
@@ -41,6 +42,7 @@ struct um_dial {
     int end;     /* our end of it, or -1 */
     int junk;    /* bytes in our end that keep it from being writable */
     int host;    /* host socket, or -1 */
+    struct um_conn *conn; /* by packets, or NULL */
     pid_t tid;
     int program_fd;
 };
@@ -69,6 +71,11 @@ int um_attach(struct um_switchboard *sb, int program);
  * pump's, or closed. Return: NULL without memory. */
 struct um_conn *um_relay_start(struct um_switchboard *sb, int end, int host,
                                struct um_sock *sock, pid_t tid, int program_fd);
+/* Note whose connection it is, and where its descriptor was seen. */
+void um_conn_belongs(struct um_conn *conn, struct um_sock *sock, pid_t tid,
+                     int program_fd);
+/* Free a connection whose end has come. */
+void um_conn_over(struct um_switchboard *sb, struct um_conn *conn);
 /* Open a host socket towards name and start to connect. Return: fd, with
  * *done true if it is connected; or a negative errno. */
 int um_host_connect(struct um_sock *sock, const struct um_name *name,
@@ -83,10 +90,13 @@ void um_stream_unname(struct um_sock *sock);
 int um_stream_renew(struct um_call *call);
 /* End a dial with an error (> 0) or, for 0, without a word. */
 void um_dial_fail(struct um_dial *dial, int error);
-/* A forwarded connection waits for room in the listener's backlog. */
-void um_dial_forward(struct um_switchboard *sb, struct um_sock *listener,
-                     int host, const struct um_name *local,
-                     const struct um_name *peer);
+/* Its connection by packets stands. */
+void um_dial_stands(struct um_dial *dial);
+/* A connection that comes in waits for room in the listener's backlog: a host
+ * socket, or one by packets. */
+void um_dial_incoming(struct um_switchboard *sb, struct um_sock *listener,
+                      int host, struct um_conn *conn,
+                      const struct um_name *local, const struct um_name *peer);
 void um_dials_tick(struct um_switchboard *sb);
 void um_forwards_close(struct um_switchboard *sb);
 /* An edge for those who wait in epoll for writability. */

@@ -25,6 +25,7 @@
 
 #include "../pump/pump.h"
 #include "loop.h"
+#include "packet.h"
 #include "python.h"
 #include "stream.h"
 #include "tracer.h"
@@ -273,6 +274,7 @@ void um_switchboard_destroy(struct um_switchboard *sb)
     um_dgrams_destroy(sb);
     free_later(sb);
     for (int i = 0; i < sb->stack_count; i++) {
+        um_line_close(sb->stacks[i]);
         um_ports_destroy(sb->stacks[i]->ports);
         free(sb->stacks[i]);
     }

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "messages.h"
+#include "stream.h"
 #include "trace.h"
 #include "tracee.h"
 
@@ -410,7 +411,9 @@ static int road_of(const struct um_trace *trace, const struct um_sock *sock)
     if (!sock || sock->domain == AF_NETLINK)
         return -1;
     if (sock->type == SOCK_STREAM && sock->state == UM_CONNECTED)
-        return sock->conn ? UM_ROAD_RELAY : UM_ROAD_LOCAL;
+        return !sock->conn        ? UM_ROAD_LOCAL
+               : sock->conn->line ? UM_ROAD_PACKET
+                                  : UM_ROAD_RELAY;
     if (trace->named) {
         int domain = trace->peer.ss_family == AF_INET ? AF_INET : sock->domain;
         if (um_name_parse(domain, &trace->peer, trace->peer_len, &peer) != 0)

@@ -679,6 +679,7 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     case UM_ROAD_UNREACHABLE:
         fail_later(sb, sock, false, dest, &arrival, data);
         break;
+    case UM_ROAD_PACKET:
     case UM_ROAD_LOST:
         break;
     }

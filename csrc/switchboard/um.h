@@ -414,6 +414,7 @@ struct um_stack {
     struct um_map maps[UM_MAX_MAPS];
     int map_count;
     struct um_ports *ports;
+    struct um_line *line; /* packet.h; NULL: no packet cards */
 };
 /* Is it one of the stack's own (all of 127/8 is)? */
 bool um_stack_owns(const struct um_stack *stack, const uint8_t addr[16]);

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * packet.c - the packet road: connections that a stack server makes
+ *
+ * What is said is in stackd/packet_road.h. A connection is a struct um_conn, as
+ * on the relay road; what the pump is there, the stack server is here. We keep a
+ * copy of our end of the surrogate until the stack server says that all is over,
+ * and never touch its bytes: so a reset can be shown to the program, be it the
+ * peer's or that of a stack server which has died.
+ *
+ * Of listeners that share a name the stack server knows one.
+ */
+#include "packet.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../stackd/packet_road.h"
+
+enum { BUCKETS = 4096, MESSAGES_AT_ONCE = 64 };
+
+/* A message that waits for room. */
+struct unsent {
+    struct unsent *next;
+    int fd;
+    size_t len;
+    uint8_t bytes[];
+};
+
+/* A name that somebody listens at. */
+struct um_heard {
+    struct um_heard *next;
+    struct um_name name;
+    bool v6only;
+    int listeners;
+    uint64_t id;
+};
+
+struct um_line {
+    struct um_watch watch; /* fd -1: the stack server is gone */
+    struct um_stack *stack;
+    struct unsent *unsent, **unsent_end;
+    uint64_t serial; /* of our ids */
+    struct um_conn *conns[BUCKETS];
+    struct um_heard *heard;
+    uint8_t message[UM_PACKET_DATA_MAX];
+};
+
+/* ---- messages ---- */
+
+static void name_to_packet(const struct um_name *name,
+                           struct um_packet_name *ret)
+{
+    memcpy(ret->addr, name->addr, 16);
+    ret->port = name->port;
+    ret->card = name->scope;
+}
+
+static void name_from_packet(const struct um_packet_name *name,
+                             struct um_name *ret)
+{
+    memcpy(ret->addr, name->addr, 16);
+    ret->port = name->port;
+    ret->scope = name->card;
+}
+
+static int send_now(int line, struct iovec *iov, size_t count, int fd)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.room = {0}};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+    if (fd >= 0) {
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof control;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    }
+    return sendmsg(line, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static void watch_for(struct um_line *line, uint32_t events)
+{
+    um_watch_change(line->stack->sb, &line->watch, events);
+}
+
+/* fd: goes along, and stays the caller's; or -1. */
+static void tell(struct um_line *line, const struct um_packet *packet, int fd)
+{
+    struct iovec iov = {(void *)(uintptr_t)packet, sizeof *packet};
+    if (line->watch.fd < 0)
+        return;
+    if (!line->unsent && send_now(line->watch.fd, &iov, 1, fd) != -EAGAIN)
+        return; /* an end of the stack server is noticed by its hang-up */
+    struct unsent *unsent = malloc(sizeof *unsent + sizeof *packet);
+    if (!unsent)
+        return;
+    unsent->next = NULL;
+    unsent->fd = fd >= 0 ? dup(fd) : -1;
+    unsent->len = sizeof *packet;
+    memcpy(unsent->bytes, packet, sizeof *packet);
+    *line->unsent_end = unsent;
+    line->unsent_end = &unsent->next;
+    watch_for(line, EPOLLIN | EPOLLOUT);
+}
+
+static void drop_first(struct um_line *line)
+{
+    struct unsent *unsent = line->unsent;
+    line->unsent = unsent->next;
+    if (!line->unsent)
+        line->unsent_end = &line->unsent;
+    if (unsent->fd >= 0)
+        close(unsent->fd);
+    free(unsent);
+}
+
+static void send_unsent(struct um_line *line)
+{
+    while (line->unsent) {
+        struct iovec iov = {line->unsent->bytes, line->unsent->len};
+        if (send_now(line->watch.fd, &iov, 1, line->unsent->fd) == -EAGAIN)
+            return;
+        drop_first(line);
+    }
+    watch_for(line, EPOLLIN);
+}
+
+/* ---- connections ---- */
+
+static struct um_conn **place_of(struct um_line *line, uint64_t id)
+{
+    struct um_conn **place = &line->conns[id % BUCKETS];
+    while (*place && (*place)->id != id)
+        place = &(*place)->next;
+    return place;
+}
+
+static struct um_conn *new_conn(struct um_line *line, uint64_t id)
+{
+    struct um_conn *conn = um_conn_create();
+    if (!conn)
+        return NULL;
+    conn->line = line;
+    conn->id = id;
+    struct um_conn **place = place_of(line, id);
+    conn->next = *place;
+    *place = conn;
+    return conn;
+}
+
+static void forget(struct um_conn *conn)
+{
+    *place_of(conn->line, conn->id) = conn->next;
+}
+
+struct um_conn *um_packet_connect(struct um_stack *stack,
+                                  const struct um_name *local,
+                                  const struct um_name *peer)
+{
+    struct um_line *line = stack->line;
+    struct um_conn *conn = new_conn(line, ++line->serial);
+    if (!conn)
+        return NULL;
+    struct um_packet packet = {.kind = UM_PACKET_CONNECT, .id = conn->id};
+    name_to_packet(local, &packet.local);
+    name_to_packet(peer, &packet.remote);
+    tell(line, &packet, -1);
+    return conn;
+}
+
+void um_packet_start(struct um_conn *conn, int end)
+{
+    struct um_packet packet = {.kind = UM_PACKET_START, .id = conn->id};
+    conn->surrogate.fd = end;
+    tell(conn->line, &packet, end);
+}
+
+void um_packet_reset(struct um_conn *conn)
+{
+    struct um_packet packet = {.kind = UM_PACKET_CLOSE, .id = conn->id};
+    tell(conn->line, &packet, -1);
+}
+
+void um_packet_drop(struct um_conn *conn)
+{
+    um_packet_reset(conn);
+    forget(conn);
+    um_conn_destroy(conn);
+}
+
+/* The stack server has nothing to do with it any more. */
+static void over(struct um_line *line, struct um_conn *conn, int error)
+{
+    forget(conn);
+    if (conn->dial) {
+        conn->dial->conn = NULL;
+        um_dial_fail(conn->dial, error);
+    }
+    if (error && conn->surrogate.fd >= 0)
+        um_conn_plant_byte(conn);
+    if (conn->surrogate.fd >= 0)
+        close(conn->surrogate.fd);
+    um_conn_over(line->stack->sb, conn);
+}
+
+/* ---- listeners ---- */
+
+static bool is_heard_as(const struct um_heard *heard,
+                        const struct um_sock *sock)
+{
+    return um_name_equal(&heard->name, &sock->local) &&
+           heard->v6only == sock->v6only;
+}
+
+void um_packet_listen(struct um_sock *sock)
+{
+    struct um_line *line = sock->stack->line;
+    if (!line || um_addr_is_loopback(sock->local.addr))
+        return;
+    struct um_heard *heard = line->heard;
+    while (heard && !is_heard_as(heard, sock))
+        heard = heard->next;
+    if (!heard) {
+        heard = calloc(1, sizeof *heard);
+        if (!heard)
+            return;
+        heard->name = sock->local;
+        heard->v6only = sock->v6only;
+        heard->id = ++line->serial;
+        heard->next = line->heard;
+        line->heard = heard;
+        struct um_packet packet = {.kind = UM_PACKET_LISTEN,
+                                   .id = heard->id,
+                                   .flags = sock->v6only ? UM_PACKET_V6ONLY : 0,
+                                   .backlog = (uint32_t)sock->listen->backlog};
+        name_to_packet(&sock->local, &packet.local);
+        tell(line, &packet, -1);
+    }
+    heard->listeners++;
+    sock->listen->heard = heard;
+}
+
+void um_packet_unlisten(struct um_sock *sock)
+{
+    struct um_line *line = sock->stack->line;
+    struct um_heard *heard = sock->listen ? sock->listen->heard : NULL;
+    if (!heard)
+        return;
+    sock->listen->heard = NULL;
+    if (--heard->listeners)
+        return;
+    struct um_heard **at = &line->heard;
+    while (*at != heard)
+        at = &(*at)->next;
+    *at = heard->next;
+    struct um_packet packet = {.kind = UM_PACKET_CLOSE, .id = heard->id};
+    tell(line, &packet, -1);
+    free(heard);
+}
+
+static void accepted(struct um_line *line, const struct um_packet *packet)
+{
+    struct um_switchboard *sb = line->stack->sb;
+    struct um_name local, peer;
+    name_from_packet(&packet->local, &local);
+    name_from_packet(&packet->remote, &peer);
+    struct um_conn *conn = new_conn(line, packet->id);
+    if (!conn)
+        return; /* it stays unanswered */
+    for (;;) {
+        struct um_sock *listener =
+            um_port_find(line->stack, IPPROTO_TCP, &local, &peer);
+        int end = listener ? um_stream_open(SOCK_NONBLOCK) : -1;
+        if (end < 0) {
+            um_packet_drop(conn);
+            return;
+        }
+        int rc = um_offer(sb, listener, end, &local, &peer, conn, NULL);
+        if (rc == 0) {
+            um_packet_start(conn, end);
+            return;
+        }
+        close(end);
+        if (rc == -EAGAIN)
+            um_dial_incoming(sb, listener, -1, conn, &local, &peer);
+        else if (rc != -ECONNREFUSED)
+            um_packet_drop(conn);
+        if (rc != -ECONNREFUSED)
+            return;
+    }
+}
+
+/* ---- what the stack server says ---- */
+
+static void obey(struct um_line *line, const struct um_packet *packet)
+{
+    struct um_conn *conn;
+    switch (packet->kind) {
+    case UM_PACKET_ACCEPTED:
+        accepted(line, packet);
+        break;
+    case UM_PACKET_CONNECTED:
+        conn = *place_of(line, packet->id);
+        if (conn && conn->dial)
+            um_dial_stands(conn->dial);
+        break;
+    case UM_PACKET_ENDED:
+        conn = *place_of(line, packet->id);
+        if (conn)
+            over(line, conn, packet->error);
+        break;
+    case UM_PACKET_READY: /* a listener's */
+        if (packet->error)
+            um_log(line->stack->sb, UM_LOG_ERROR,
+                   "stack %d: no listener by packets: %s", line->stack->number,
+                   strerror(packet->error));
+        break;
+    default:
+        break;
+    }
+}
+
+static void lost(struct um_line *line)
+{
+    struct um_switchboard *sb = line->stack->sb;
+    um_watch_remove(sb, &line->watch);
+    close(line->watch.fd);
+    line->watch.fd = -1;
+    while (line->unsent)
+        drop_first(line);
+    for (int i = 0; i < BUCKETS; i++)
+        while (line->conns[i])
+            over(line, line->conns[i], ENETDOWN);
+    um_log(sb, UM_LOG_ERROR,
+           "the stack server of stack %d has died: its connections are reset, "
+           "and its cards are down from now on",
+           line->stack->number);
+}
+
+/* Return: false when there is no more. */
+static bool take_message(struct um_line *line)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct um_packet packet;
+    struct iovec iov[2] = {{&packet, sizeof packet},
+                           {line->message, sizeof line->message}};
+    struct msghdr msg = {.msg_iov = iov,
+                         .msg_iovlen = 2,
+                         .msg_control = &control,
+                         .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(line->watch.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == EAGAIN)
+        return false;
+    if (n <= 0) {
+        lost(line);
+        return false;
+    }
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(c), sizeof fd);
+        close(fd); /* an end that we have, too */
+    }
+    if ((size_t)n >= sizeof packet && packet.len == (size_t)n - sizeof packet)
+        obey(line, &packet);
+    return true;
+}
+
+static void line_ready(struct um_switchboard *sb, struct um_watch *watch,
+                       uint32_t events)
+{
+    (void)sb;
+    struct um_line *line = UM_CONTAINER(watch, struct um_line, watch);
+    if (events & EPOLLOUT)
+        send_unsent(line);
+    for (int i = 0; i < MESSAGES_AT_ONCE && take_message(line); i++)
+        ;
+}
+
+/* ---- life ---- */
+
+bool um_line_stands(const struct um_stack *stack)
+{
+    return stack->line && stack->line->watch.fd >= 0;
+}
+
+int um_line_add(struct um_switchboard *sb, int number, int fd)
+{
+    if (number < 0 || number >= sb->stack_count || sb->stacks[number]->line)
+        return -EINVAL;
+    struct um_line *line = calloc(1, sizeof *line);
+    if (!line)
+        return -ENOMEM;
+    line->stack = sb->stacks[number];
+    line->unsent_end = &line->unsent;
+    line->watch.fn = line_ready;
+    int rc = um_watch_add(sb, &line->watch, fd, EPOLLIN);
+    if (rc < 0) {
+        free(line);
+        return rc;
+    }
+    line->stack->line = line;
+    return 0;
+}
+
+void um_line_close(struct um_stack *stack)
+{
+    struct um_line *line = stack->line;
+    if (!line)
+        return;
+    while (line->unsent)
+        drop_first(line);
+    for (int i = 0; i < BUCKETS; i++)
+        while (line->conns[i])
+            over(line, line->conns[i], 0);
+    while (line->heard) {
+        struct um_heard *heard = line->heard;
+        line->heard = heard->next;
+        free(heard);
+    }
+    if (line->watch.fd >= 0)
+        close(line->watch.fd);
+    free(line);
+    stack->line = NULL;
+}

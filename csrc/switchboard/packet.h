@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * packet.h - the packet road: the line to a stack server
+ */
+#ifndef UM_PACKET_H
+#define UM_PACKET_H
+
+#include "stream.h"
+
+struct um_line;
+
+/* Is there a stack server, and is it alive? */
+bool um_line_stands(const struct um_stack *stack);
+void um_line_close(struct um_stack *stack);
+
+/* Begin to connect. Return: the connection, which um_dial_stands() or
+ * um_dial_fail() ends the waiting for (dial: as soon as it is known); NULL
+ * without memory. */
+struct um_conn *um_packet_connect(struct um_stack *stack,
+                                  const struct um_name *local,
+                                  const struct um_name *peer);
+/* The connection stands, and end (taken) is our end of its surrogate. */
+void um_packet_start(struct um_conn *conn, int end);
+/* Reset it. Its surrogate sees an end, its stack server's word comes. */
+void um_packet_reset(struct um_conn *conn);
+/* The same for one that has not been started: conn is gone. */
+void um_packet_drop(struct um_conn *conn);
+
+/* A listener's name is, or is no more, to be heard of by packets, if its stack
+ * has any. */
+void um_packet_listen(struct um_sock *sock);
+void um_packet_unlisten(struct um_sock *sock);
+
+#endif
