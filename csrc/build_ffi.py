@@ -1,8 +1,8 @@
 """Describe the extension module ``umview._core`` to cffi (API mode).
 
-``um_api.h`` is the one text of the interface: the C files include it, and cffi reads
-it here, so that the compiler refuses a mismatch. cffi has no preprocessor; the header
-keeps to enums, structs, prototypes and ``#define NAME integer``.
+``um_api.h`` is the one text of the interface, and ``packet_road.h`` that of what is said
+to stack servers: the C files include them, and cffi reads them here, so that the
+compiler refuses a mismatch. cffi has no preprocessor; the headers keep to enums, structs, prototypes and ``#define NAME integer``.
 
 UMVIEW_WERROR=1 in the environment turns the compiler's warnings into errors.
 """
@@ -17,7 +17,7 @@ from cffi import FFI
 
 _CSRC = Path(__file__).parent
 _FOLDERS = ("switchboard", "pump")
-_HEADER = "um_api.h"
+_HEADERS = ("um_api.h", "stackd/packet_road.h")
 
 _MACRO = re.compile(r"#\s*define\s+(\w+)[ \t]+(.+)")
 _PLAIN_INTEGER = re.compile(r"-?(0[xX][0-9a-fA-F]+|\d+)")
@@ -54,10 +54,11 @@ def make_builder() -> FFI:
     if os.environ.get("UMVIEW_WERROR") == "1":
         flags.append("-Werror")
     builder = FFI()
-    builder.cdef(declarations((_CSRC / _HEADER).read_text(encoding="utf-8")))
+    for header in _HEADERS:
+        builder.cdef(declarations((_CSRC / header).read_text(encoding="utf-8")))
     builder.set_source(
         "umview._core",
-        f'#include "{_HEADER}"',
+        "".join(f'#include "{header}"\n' for header in _HEADERS),
         sources=[str(c) for d in _FOLDERS for c in sorted((_CSRC / d).glob("*.c"))],
         depends=[str(h) for h in sorted(_CSRC.glob("**/*.h"))],
         include_dirs=[str(_CSRC)],

@@ -10,7 +10,7 @@ import errno
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umview._core import ffi, lib
@@ -300,6 +300,69 @@ def take_fd(pid: int, fd: int) -> int:
     return check(lib.um_take_fd(pid, fd), "pidfd_getfd")
 
 
+class CardAt(IntFlag):
+    """How a card of a stack server is to be (UM_PACKET_*)."""
+
+    NONE = 0
+    DHCP = lib.UM_PACKET_DHCP
+    DHCP6 = lib.UM_PACKET_DHCP6
+    SLAAC = lib.UM_PACKET_SLAAC
+    BARE = lib.UM_PACKET_BARE
+
+
+class Ready(NamedTuple):
+    """What a stack server says of a card (UM_PACKET_READY).
+
+    Attributes:
+        card: Its index.
+        error: An errno: why there is none; or 0.
+        mac: Its Ethernet address.
+        mtu: The longest packet that it takes.
+    """
+
+    card: int
+    error: int
+    mac: bytes
+    mtu: int
+
+
+def card_message(card: int, mtu: int, mac: bytes, flags: CardAt, vnl: bytes) -> bytes:
+    """Return the message to a stack server that makes a card (UM_PACKET_CARD)."""
+    packet = _packet(lib.UM_PACKET_CARD, card)
+    packet.mtu, packet.flags, packet.len = mtu, flags, len(vnl)
+    ffi.buffer(packet.mac)[0 : len(mac)] = mac
+    return bytes(ffi.buffer(packet)) + vnl
+
+
+def address_message(card: int, own: Interface) -> bytes:
+    """Return the message that gives a card an address (UM_PACKET_ADDRESS)."""
+    packet = _packet(lib.UM_PACKET_ADDRESS, card)
+    ffi.buffer(packet.local.addr)[:] = pack(own.ip)
+    packet.prefix = _prefix(own)
+    return bytes(ffi.buffer(packet))
+
+
+def gateway_message(card: int, gateway: Address) -> bytes:
+    """Return the message that names a card's gateway (UM_PACKET_GATEWAY)."""
+    packet = _packet(lib.UM_PACKET_GATEWAY, card)
+    ffi.buffer(packet.remote.addr)[:] = pack(gateway)
+    return bytes(ffi.buffer(packet))
+
+
+def _packet(kind: int, card: int) -> Any:
+    packet = ffi.new("struct um_packet *")
+    packet.kind, packet.card = kind, card
+    return packet
+
+
+def read_ready(message: bytes) -> Ready | None:
+    """Read what a stack server says; None if it is of something else."""
+    packet = ffi.from_buffer("struct um_packet *", message)
+    if packet.kind != lib.UM_PACKET_READY:
+        return None
+    return Ready(packet.card, packet.error, bytes(ffi.buffer(packet.mac)), packet.mtu)
+
+
 def become_subreaper() -> None:
     """Make orphaned descendants the children of this process.
 
@@ -403,6 +466,15 @@ class Switchboard:
             ),
             f"map of {address}",
         )
+
+    def add_line(self, stack: int, line: socket.socket) -> None:
+        """Give a stack the line to its stack server, whose cards are there.
+
+        Args:
+            stack: The stack's number.
+            line: Taken over.
+        """
+        check(lib.um_line_add(self._sb, stack, line.detach()), "stack server")
 
     def add_forward(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from umview._ffi import Switchboard
 
-BUILT_IN = ("umnet", "umnetnative", "umnetnull")
+BUILT_IN = ("umnet", "umnetlwipv6", "umnetnative", "umnetnull")
 
 
 class Mount(Protocol):

@@ -1,0 +1,115 @@
+"""The stack server of a stack with packet cards: its start, and its cards.
+
+It is no child of the supervisor's, whose children are the view's processes, and which
+waits for the last of them: an intermediate process leaves it to whoever takes orphans.
+It ends with its line, whose other end the switchboard gets; that notices if it dies.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from umview import _ffi
+from umview.errors import UmviewError
+
+if TYPE_CHECKING:
+    from umview._ffi import CardAt, Ready
+    from umview.view import Address, Interface
+
+_LINE = 3  # its descriptor there
+_SECONDS = 30  # for a card: a plug-in may ask its user for nothing, but wait
+_PLACES = ("stackd", "../build/stackd/stackd")
+
+
+class StackServer:
+    """A stack server that has been started and gets its cards."""
+
+    def __init__(self) -> None:
+        """Start it.
+
+        Raises:
+            UmviewError: Its program is missing, or there is no room for a process.
+        """
+        program = _program()
+        try:
+            self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            child = os.fork()
+        except OSError as exc:
+            raise UmviewError(f"cannot start a stack server: {exc.strerror}") from exc
+        if child == 0:
+            _become(program, theirs.fileno())
+        theirs.close()
+        os.waitpid(child, 0)
+        self.line.settimeout(_SECONDS)
+
+    def plug(
+        self,
+        card: int,
+        mtu: int,
+        mac: bytes,
+        flags: CardAt,
+        where: str | socket.socket,
+    ) -> Ready:
+        """Make a card.
+
+        Args:
+            card: Its index.
+            mtu: The longest packet that it is to take.
+            mac: Its Ethernet address, or none for a random one.
+            flags: How it is to be.
+            where: The VNL that it is plugged into, or the end of a direct wire.
+
+        Raises:
+            UmviewError: The stack server has died or does not answer.
+        """
+        vnl = where.encode() if isinstance(where, str) else b""
+        ends = [] if isinstance(where, str) else [where.fileno()]
+        message = _ffi.card_message(card, mtu, mac, flags, vnl)
+        try:
+            socket.send_fds(self.line, [message], ends)
+            while data := self.line.recv(1 << 16):
+                if ready := _ffi.read_ready(data):
+                    return ready
+        except TimeoutError:
+            raise UmviewError(f"{where}: no answer within {_SECONDS} s") from None
+        except OSError as exc:
+            raise UmviewError(f"the stack server is lost: {exc.strerror}") from exc
+        raise UmviewError(f"{where}: the stack server has died of this card")
+
+    def add_address(self, card: int, own: Interface) -> None:
+        """Give a card an address."""
+        self.line.send(_ffi.address_message(card, own))
+
+    def add_gateway(self, card: int, gateway: Address) -> None:
+        """Name a card's gateway."""
+        self.line.send(_ffi.gateway_message(card, gateway))
+
+
+def _program() -> str:
+    here = Path(__file__).parent
+    for place in _PLACES:
+        path = here / place
+        if path.exists():
+            return str(path.resolve())
+    raise UmviewError("the program stackd is missing: `make build` makes it")
+
+
+def _become(program: str, line: int) -> NoReturn:
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            null = os.open(os.devnull, os.O_RDWR)
+            kept = os.dup(line)
+            for fd in range(3):
+                os.dup2(null, fd)
+            if kept != _LINE:
+                os.dup2(kept, _LINE)
+            os.set_inheritable(_LINE, True)
+            os.closerange(_LINE + 1, os.sysconf("SC_OPEN_MAX"))
+            os.chdir("/")
+            os.execv(program, [program])
+    finally:
+        os._exit(0)
