@@ -177,6 +177,10 @@ void um_reports_destroy(struct um_dgram *dgram);
 ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
                     const struct um_name *dest, const struct um_how *how,
                     const void *data, size_t len);
+/* One came by packets, to a name of the stack's or to many. */
+void um_udp_received(struct um_switchboard *sb, struct um_stack *stack,
+                     const struct um_name *to, struct um_arrival *arrival,
+                     const void *data);
 /* Add to the datagram that is corked, or to a new one; send it unless more
  * is to come. Return: len or negative errno. */
 ssize_t um_udp_append(struct um_switchboard *sb, struct um_sock *sock,
@@ -219,6 +223,9 @@ static inline bool um_is_icmp(const struct um_sock *sock)
 {
     return sock->protocol == IPPROTO_ICMP || sock->protocol == IPPROTO_ICMPV6;
 }
+/* A message came by packets. data may be changed. */
+void um_icmp_received(struct um_switchboard *sb, struct um_stack *stack,
+                      int protocol, struct um_arrival *arrival, uint8_t *data);
 /* Make the host's error that of sock's own echo request, which data quote. */
 void um_icmp_own_error(const struct um_sock *sock, struct um_report *report,
                        uint8_t *data, size_t len);

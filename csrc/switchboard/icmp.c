@@ -20,7 +20,7 @@
 #include <netinet/ip_icmp.h>
 #include <string.h>
 
-#include "dgram.h"
+#include "packet.h"
 
 enum {
     ECHO_HEADER = 8,
@@ -140,10 +140,10 @@ static void deliver_raw(struct um_switchboard *sb, struct um_sock *sock,
     um_dgram_deliver(sb, sock, &arrival, packet);
 }
 
-static bool raw_wants(const struct um_sock *raw, const struct um_sock *sender,
-                      const struct um_arrival *arrival)
+static bool raw_wants(const struct um_sock *raw, const struct um_stack *stack,
+                      int protocol, const struct um_arrival *arrival)
 {
-    if (raw->stack != sender->stack || raw->protocol != sender->protocol)
+    if (raw->stack != stack || raw->protocol != protocol)
         return false;
     if (!um_addr_is_any(raw->local.addr) &&
         !um_addr_equal(raw->local.addr, arrival->to))
@@ -152,20 +152,61 @@ static bool raw_wants(const struct um_sock *raw, const struct um_sock *sender,
            um_addr_equal(raw->peer.addr, arrival->from.addr);
 }
 
+static void deliver_raws(struct um_switchboard *sb,
+                         const struct um_stack *stack, int protocol,
+                         const struct um_arrival *arrival,
+                         const struct echo *echo)
+{
+    struct um_list *head = &um_dgrams_of(sb)->raws;
+    for (struct um_list *l = head->next; l != head; l = l->next) {
+        struct um_sock *raw = UM_CONTAINER(l, struct um_dgram, raws)->sock;
+        if (raw_wants(raw, stack, protocol, arrival))
+            deliver_raw(sb, raw, *arrival, echo);
+    }
+}
+
 /* A reply for the socket that asked; raw sockets see everybody's. */
 static void deliver_reply(struct um_switchboard *sb, struct um_sock *sender,
                           struct um_arrival *arrival, struct echo *echo)
 {
     set_checksum(echo, arrival->from.addr, arrival->to);
-    struct um_list *head = &um_dgrams_of(sb)->raws;
-    for (struct um_list *l = head->next; l != head; l = l->next) {
-        struct um_sock *raw = UM_CONTAINER(l, struct um_dgram, raws)->sock;
-        if (raw_wants(raw, sender, arrival))
-            deliver_raw(sb, raw, *arrival, echo);
-    }
+    deliver_raws(sb, sender->stack, sender->protocol, arrival, echo);
     arrival->len = (uint32_t)echo->len;
     if (sender->type == SOCK_DGRAM)
         um_dgram_deliver(sb, sender, arrival, echo->data);
+}
+
+/* ---- by packets ---- */
+
+/* The sockets that asked are known by their identifier alone: a reply may come
+ * from another address than the one that was asked. */
+void um_icmp_received(struct um_switchboard *sb, struct um_stack *stack,
+                      int protocol, struct um_arrival *arrival, uint8_t *data)
+{
+    struct echo echo = {data, arrival->len, protocol == IPPROTO_ICMPV6};
+    struct um_name to = {.port = 0};
+    if (echo.len < ECHO_HEADER || !um_dgrams_of(sb))
+        return;
+    deliver_raws(sb, stack, protocol, arrival, &echo);
+    if (data[0] != (echo.v6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY))
+        return;
+    memcpy(to.addr, arrival->to, 16);
+    to.port = identifier(&echo);
+    struct um_sock *sock = um_port_find(stack, protocol, &to, &arrival->from);
+    if (sock)
+        um_dgram_deliver(sb, sock, arrival, data);
+}
+
+static void send_by_packets(struct um_sock *sock, const struct um_known *known,
+                            const struct um_how *how, struct echo *echo)
+{
+    struct um_arrival arrival = {.len = (uint32_t)echo->len};
+    memcpy(arrival.from.addr, known->source, 16);
+    memcpy(arrival.to, known->view.addr, 16);
+    um_dgram_set_class(sock, how, &arrival);
+    set_checksum(echo, known->source, known->view.addr);
+    um_packet_send(sock->stack, sock->protocol, &known->view, &arrival,
+                   echo->data);
 }
 
 /* ---- the host's ping socket ---- */
@@ -307,6 +348,10 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
         memcpy(arrival.from.addr, known.source, 16);
         um_error_unreachable(sb, sock, false, &known.view, known.source,
                              &arrival, echo.data);
+        return (ssize_t)len;
+    }
+    if (road == UM_ROAD_PACKET) {
+        send_by_packets(sock, &known, how, &echo);
         return (ssize_t)len;
     }
     if (road == UM_ROAD_LOST || !is_request(&echo) ||

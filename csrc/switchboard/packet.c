@@ -8,7 +8,8 @@
  * and never touch its bytes: so a reset can be shown to the program, be it the
  * peer's or that of a stack server which has died.
  *
- * Of listeners that share a name the stack server knows one.
+ * Of listeners that share a name the stack server knows one; of sockets that
+ * share a port it knows the port.
  */
 #include "packet.h"
 
@@ -45,6 +46,7 @@ struct um_line {
     uint64_t serial; /* of our ids */
     struct um_conn *conns[BUCKETS];
     struct um_heard *heard;
+    uint16_t udp_ports[65536]; /* how many sockets have each */
     uint8_t message[UM_PACKET_DATA_MAX];
 };
 
@@ -297,6 +299,61 @@ static void accepted(struct um_line *line, const struct um_packet *packet)
     }
 }
 
+/* ---- datagrams ---- */
+
+void um_packet_port(struct um_stack *stack, int protocol, uint16_t port,
+                    bool taken)
+{
+    struct um_line *line = stack->line;
+    if (!line || protocol != IPPROTO_UDP)
+        return;
+    uint16_t *count = &line->udp_ports[port];
+    *count = (uint16_t)(taken ? *count + 1 : *count - 1);
+    struct um_packet packet = {.kind = UM_PACKET_PORT,
+                               .flags = taken ? 0 : UM_PACKET_REMOVE,
+                               .local.port = port};
+    if (*count == (taken ? 1 : 0))
+        tell(line, &packet, -1);
+}
+
+/* One that finds no room is lost, as on a full link. */
+void um_packet_send(struct um_stack *stack, int protocol,
+                    const struct um_name *to, const struct um_arrival *arrival,
+                    const void *data)
+{
+    struct um_line *line = stack->line;
+    struct um_packet packet = {.kind = UM_PACKET_SEND,
+                               .protocol = (uint16_t)protocol,
+                               .card = (uint32_t)arrival->card,
+                               .ttl = arrival->ttl,
+                               .tos = arrival->tos,
+                               .len = arrival->len};
+    struct iovec iov[2] = {{&packet, sizeof packet},
+                           {(void *)(uintptr_t)data, arrival->len}};
+    name_to_packet(&arrival->from, &packet.local);
+    name_to_packet(to, &packet.remote);
+    if (line->watch.fd >= 0 && !line->unsent)
+        send_now(line->watch.fd, iov, 2, -1);
+}
+
+static void received(struct um_line *line, const struct um_packet *packet)
+{
+    struct um_switchboard *sb = line->stack->sb;
+    struct um_name to;
+    struct um_arrival arrival = {.len = packet->len,
+                                 .ttl = packet->ttl,
+                                 .tos = packet->tos,
+                                 .card = (int)packet->card};
+    name_from_packet(&packet->remote, &arrival.from);
+    name_from_packet(&packet->local, &to);
+    memcpy(arrival.to, to.addr, 16);
+    if (packet->protocol == IPPROTO_UDP)
+        um_udp_received(sb, line->stack, &to, &arrival, line->message);
+    else
+        um_icmp_received(sb, line->stack, packet->protocol, &arrival,
+                         line->message);
+}
+
 /* ---- what the stack server says ---- */
 
 static void obey(struct um_line *line, const struct um_packet *packet)
@@ -315,6 +372,9 @@ static void obey(struct um_line *line, const struct um_packet *packet)
         conn = *place_of(line, packet->id);
         if (conn)
             over(line, conn, packet->error);
+        break;
+    case UM_PACKET_RECEIVED:
+        received(line, packet);
         break;
     case UM_PACKET_READY: /* a listener's */
         if (packet->error)

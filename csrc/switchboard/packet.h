@@ -5,6 +5,7 @@
 #ifndef UM_PACKET_H
 #define UM_PACKET_H
 
+#include "dgram.h"
 #include "stream.h"
 
 struct um_line;
@@ -30,5 +31,13 @@ void um_packet_drop(struct um_conn *conn);
  * has any. */
 void um_packet_listen(struct um_sock *sock);
 void um_packet_unlisten(struct um_sock *sock);
+
+/* A socket of the stack has taken a port of this protocol, or given it up. */
+void um_packet_port(struct um_stack *stack, int protocol, uint16_t port,
+                    bool taken);
+/* Send a datagram; of arrival: from, card, ttl, tos and len. */
+void um_packet_send(struct um_stack *stack, int protocol,
+                    const struct um_name *to, const struct um_arrival *arrival,
+                    const void *data);
 
 #endif

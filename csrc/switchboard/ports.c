@@ -30,7 +30,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "um.h"
+#include "packet.h"
 
 #define BUCKETS 4096
 
@@ -196,6 +196,7 @@ int um_port_take(struct um_sock *sock, const struct um_name *name)
     chain = chain_of(sock->stack->ports, want.port);
     held->next = *chain;
     *chain = held;
+    um_packet_port(want.stack, want.protocol, want.port, true);
     sock->bind = held;
     sock->local = *name;
     sock->local.port = want.port;
@@ -212,6 +213,7 @@ void um_port_release(struct um_sock *sock)
     while (*at != sock->bind)
         at = &(*at)->next;
     *at = sock->bind->next;
+    um_packet_port(sock->stack, sock->protocol, sock->bind->port, false);
     free(sock->bind);
     sock->bind = NULL;
 }

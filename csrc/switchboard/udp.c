@@ -24,7 +24,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "dgram.h"
+#include "packet.h"
 
 enum { UDP_MAX_V4 = 65507, UDP_MAX_V6 = 65527 };
 enum { HEADERS_V4 = 28, HEADERS_V6 = 48 };
@@ -396,6 +396,40 @@ static void send_to_all(struct um_switchboard *sb, struct um_sock *sock,
                  arrival->card, spread_to, &spread);
 }
 
+/* ---- by packets ---- */
+
+static void send_by_packets(const struct um_sock *sock,
+                            const struct um_name *dest,
+                            const struct um_arrival *arrival, const void *data)
+{
+    struct um_arrival one = *arrival;
+    const uint8_t *at = data;
+    uint32_t left = arrival->len;
+    do {
+        one.len = arrival->segment && arrival->segment < left ? arrival->segment
+                                                              : left;
+        um_packet_send(sock->stack, sock->protocol, dest, &one, at);
+        at += one.len;
+        left -= one.len;
+    } while (left);
+}
+
+void um_udp_received(struct um_switchboard *sb, struct um_stack *stack,
+                     const struct um_name *to, struct um_arrival *arrival,
+                     const void *data)
+{
+    struct spread spread = {sb, arrival, data};
+    if (um_addr_is_multicast(to->addr) ||
+        um_stack_broadcasts(stack, to->addr)) {
+        um_port_each(stack, IPPROTO_UDP, to, &arrival->from, arrival->card,
+                     spread_to, &spread);
+        return;
+    }
+    struct um_sock *sock = um_port_find(stack, IPPROTO_UDP, to, &arrival->from);
+    if (sock)
+        um_dgram_deliver(sb, sock, arrival, data);
+}
+
 /* ---- forwards ---- */
 
 struct flow {
@@ -662,6 +696,8 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     um_dgram_set_class(sock, how, &arrival);
     if (um_addr_is_multicast(dest->addr) ||
         um_stack_broadcasts(sock->stack, dest->addr)) {
+        if (road == UM_ROAD_PACKET)
+            send_by_packets(sock, dest, &arrival, data);
         send_to_all(sb, sock, dest, &arrival, data);
         return (ssize_t)len;
     }
@@ -680,6 +716,8 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
         fail_later(sb, sock, false, dest, &arrival, data);
         break;
     case UM_ROAD_PACKET:
+        send_by_packets(sock, dest, &arrival, data);
+        break;
     case UM_ROAD_LOST:
         break;
     }
