@@ -335,10 +335,14 @@ def card_message(card: int, mtu: int, mac: bytes, flags: CardAt, vnl: bytes) -> 
 
 
 def address_message(card: int, own: Interface) -> bytes:
-    """Return the message that gives a card an address (UM_PACKET_ADDRESS)."""
+    """Return the message that gives a card an address (UM_PACKET_ADDRESS).
+
+    It counts at once: a command would start a second later if its uniqueness had to be
+    found out first.
+    """
     packet = _packet(lib.UM_PACKET_ADDRESS, card)
     ffi.buffer(packet.local.addr)[:] = pack(own.ip)
-    packet.prefix = _prefix(own)
+    packet.prefix, packet.flags = _prefix(own), lib.UM_PACKET_AT_ONCE
     return bytes(ffi.buffer(packet))
 
 

@@ -329,9 +329,11 @@ int um_card_address(struct um_stackd *d, const struct um_packet *packet)
             netif_ip6_addr_set_state(netif, i, IP6_ADDR_INVALID);
         return 0;
     }
-    return i >= 0 || netif_add_ip6_address(netif, ip_2_ip6(&addr), &i) == ERR_OK
-               ? 0
-               : -ENOSPC;
+    if (i < 0 && netif_add_ip6_address(netif, ip_2_ip6(&addr), &i) != ERR_OK)
+        return -ENOSPC;
+    if (packet->flags & UM_PACKET_AT_ONCE)
+        netif_ip6_addr_set_state(netif, i, IP6_ADDR_PREFERRED);
+    return 0;
 }
 
 int um_card_gateway(struct um_stackd *d, const struct um_packet *packet)

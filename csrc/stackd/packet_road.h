@@ -29,7 +29,7 @@ enum um_packet_kind {
     UM_PACKET_CARD =
         1, /* card, mtu, mac, flags; data: its name, 0, its VNL; or a
                            descriptor: a direct wire. Answered: READY */
-    UM_PACKET_ADDRESS, /* card, local, prefix; flags: UM_PACKET_REMOVE */
+    UM_PACKET_ADDRESS, /* card, local, prefix; flags: UM_PACKET_REMOVE, _AT_ONCE */
     UM_PACKET_GATEWAY, /* card, remote */
     UM_PACKET_FORWARD, /* flags: 1 on, 0 off */
     UM_PACKET_CONNECT, /* id, local, remote. Answered: CONNECTED or ENDED */
@@ -60,7 +60,9 @@ enum {
     UM_PACKET_DHCP6 = 8,
     UM_PACKET_SLAAC = 16,
     /* Packets have no checksums: both ends are ours, and neither forwards. */
-    UM_PACKET_BARE = 32
+    UM_PACKET_BARE = 32,
+    /* Of ADDRESS: it counts at once, without a search for a second of it. */
+    UM_PACKET_AT_ONCE = 64
 };
 
 /* Set in the ids that a stack server gives, for what it accepts. */

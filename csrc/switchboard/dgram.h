@@ -161,6 +161,11 @@ void um_error_unreachable(struct um_switchboard *sb, struct um_sock *sock,
                           bool port, const struct um_name *dest,
                           const uint8_t from[16],
                           const struct um_arrival *arrival, const void *data);
+/* The same as an ICMP message that came by packets has it. It quotes the datagram
+ * from its IP header on. */
+void um_error_by_packets(struct um_switchboard *sb, struct um_stack *stack,
+                         const struct um_arrival *arrival, const uint8_t *data,
+                         size_t len);
 /* A datagram to dest was longer than mtu lets through. */
 void um_error_too_long(struct um_switchboard *sb, struct um_sock *sock,
                        const struct um_name *dest, uint32_t mtu);

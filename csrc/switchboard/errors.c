@@ -32,6 +32,7 @@ enum {
     QUOTED_V4 = 576 - 20 - 8 - 20 - 8,
     QUOTED_V6 = 1280 - 40 - 8 - 40 - 8,
     UDP_HEADER = 8,
+    ICMP_HEADER = 8,
     TOS_OF_ERRORS = 0xc0, /* network control */
     REPORTS_MAX = 256,
 };
@@ -150,6 +151,69 @@ void um_error_unreachable(struct um_switchboard *sb, struct um_sock *sock,
     memcpy(report.offender, from, 16);
     um_error_arrived(sb, sock, &report, data,
                      arrival->len < quoted ? arrival->len : quoted);
+}
+
+/* As icmp_err_convert[] and icmpv6_err_convert() have it. Return: 0: no error. */
+static uint32_t error_of(bool v4, uint8_t type, uint8_t code)
+{
+    static const uint8_t of_v4[] = {
+        ENETUNREACH,  EHOSTUNREACH, ENOPROTOOPT,  ECONNREFUSED,
+        EMSGSIZE,     EOPNOTSUPP,   ENETUNREACH,  EHOSTDOWN,
+        ENONET,       ENETUNREACH,  EHOSTUNREACH, ENETUNREACH,
+        EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH, EHOSTUNREACH};
+    static const uint8_t of_v6[] = {ENETUNREACH,  EACCES,       EHOSTUNREACH,
+                                    EHOSTUNREACH, ECONNREFUSED, EACCES,
+                                    EACCES};
+    if (type == (v4 ? ICMP_TIME_EXCEEDED : ICMP6_TIME_EXCEEDED))
+        return EHOSTUNREACH;
+    if (!v4 && type == ICMP6_PACKET_TOO_BIG)
+        return EMSGSIZE;
+    if (type != (v4 ? ICMP_DEST_UNREACH : ICMP6_DST_UNREACH))
+        return 0;
+    if (v4)
+        return code < sizeof of_v4 ? of_v4[code] : EHOSTUNREACH;
+    return code < sizeof of_v6 ? of_v6[code] : EPROTO;
+}
+
+static uint16_t port_at(const uint8_t *data)
+{
+    return (uint16_t)(data[0] << 8 | data[1]);
+}
+
+void um_error_by_packets(struct um_switchboard *sb, struct um_stack *stack,
+                         const struct um_arrival *arrival, const uint8_t *data,
+                         size_t len)
+{
+    bool v4 = um_addr_is_v4(arrival->to);
+    const uint8_t *ip = data + ICMP_HEADER;
+    uint32_t error = error_of(v4, data[0], data[1]);
+    size_t header = v4 && len > ICMP_HEADER ? (size_t)(ip[0] & 15) * 4 : 40;
+    if (!error || len < ICMP_HEADER + header + UDP_HEADER ||
+        ip[v4 ? 9 : 6] != IPPROTO_UDP)
+        return;
+    struct um_name from = {.port = port_at(ip + header)};
+    struct um_report report = {
+        .error = {.ee_errno = error,
+                  .ee_origin = v4 ? SO_EE_ORIGIN_ICMP : SO_EE_ORIGIN_ICMP6,
+                  .ee_type = data[0],
+                  .ee_code = data[1]},
+        .arrival = {.from = {.port = port_at(ip + header + 2)},
+                    .ttl = arrival->ttl,
+                    .tos = arrival->tos},
+        .has_offender = true};
+    struct um_name *to = &report.arrival.from;
+    memcpy(from.addr, um_any4, 16);
+    memcpy(to->addr, um_any4, 16);
+    memcpy(v4 ? from.addr + 12 : from.addr, ip + (v4 ? 12 : 8), v4 ? 4 : 16);
+    memcpy(v4 ? to->addr + 12 : to->addr, ip + (v4 ? 16 : 24), v4 ? 4 : 16);
+    if (error == EMSGSIZE)
+        report.error.ee_info = port_at(data + 6);
+    memcpy(report.arrival.to, from.addr, 16);
+    memcpy(report.offender, arrival->from.addr, 16);
+    struct um_sock *sock = um_port_find(stack, IPPROTO_UDP, &from, to);
+    size_t skip = ICMP_HEADER + header + UDP_HEADER;
+    if (sock)
+        um_error_arrived(sb, sock, &report, data + skip, len - skip);
 }
 
 void um_error_too_long(struct um_switchboard *sb, struct um_sock *sock,

@@ -188,6 +188,7 @@ void um_icmp_received(struct um_switchboard *sb, struct um_stack *stack,
     if (echo.len < ECHO_HEADER || !um_dgrams_of(sb))
         return;
     deliver_raws(sb, stack, protocol, arrival, &echo);
+    um_error_by_packets(sb, stack, arrival, data, echo.len);
     if (data[0] != (echo.v6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY))
         return;
     memcpy(to.addr, arrival->to, 16);
@@ -204,7 +205,10 @@ static void send_by_packets(struct um_sock *sock, const struct um_known *known,
     memcpy(arrival.from.addr, known->source, 16);
     memcpy(arrival.to, known->view.addr, 16);
     um_dgram_set_class(sock, how, &arrival);
-    set_checksum(echo, known->source, known->view.addr);
+    if (echo->v6) /* lwIP sums it up, this field included */
+        put16(echo->data + 2, 0);
+    else
+        set_checksum(echo, known->source, known->view.addr);
     um_packet_send(sock->stack, sock->protocol, &known->view, &arrival,
                    echo->data);
 }
