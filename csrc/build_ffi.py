@@ -1,8 +1,9 @@
 """Describe the extension module ``umview._core`` to cffi (API mode).
 
-``um_api.h`` is the one text of the interface, and ``packet_road.h`` that of what is said
-to stack servers: the C files include them, and cffi reads them here, so that the
-compiler refuses a mismatch. cffi has no preprocessor; the headers keep to enums, structs, prototypes and ``#define NAME integer``.
+``um_api.h`` is the one text of the interface, and ``packet_road.h`` that of what is
+said to stack servers: the C files include them, and cffi reads them here, so that the
+compiler refuses a mismatch. cffi has no preprocessor; the headers keep to enums,
+structs, prototypes and ``#define NAME integer``.
 
 UMVIEW_WERROR=1 in the environment turns the compiler's warnings into errors.
 """

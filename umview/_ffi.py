@@ -353,7 +353,7 @@ def gateway_message(card: int, gateway: Address) -> bytes:
     return bytes(ffi.buffer(packet))
 
 
-def _packet(kind: int, card: int) -> Any:
+def _packet(kind: int, card: int) -> Any:  # noqa: ANN401  # struct um_packet *
     packet = ffi.new("struct um_packet *")
     packet.kind, packet.card = kind, card
     return packet

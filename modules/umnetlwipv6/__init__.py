@@ -67,7 +67,7 @@ class Mount:
         server = StackServer() if plan.cards else None
         for card in plan.cards if server else ():
             assert server
-            cards.append(_plug(server, plan.index(card), card))
+            cards.append(_plug(server, plan.number(card), card))
         for one in cards:
             for address in one.addresses:
                 switchboard.add_address(stack, one.number, address)
@@ -120,9 +120,7 @@ def _plug(server: StackServer, index: int, card: CardPlan) -> Card:
         server.add_address(index, own)
     for gateway in card.gateways:
         server.add_gateway(index, gateway)
-    return Card(
-        index, card.name, ready.mac, ready.mtu, card.addresses, card.gateways
-    )
+    return Card(index, card.name, ready.mac, ready.mtu, card.addresses, card.gateways)
 
 
 def _routes(card: Card) -> list[tuple[Network, Road, Address | None]]:
@@ -138,9 +136,11 @@ def _routes(card: Card) -> list[tuple[Network, Road, Address | None]]:
     sources: dict[int, Address] = {}
     for own in card.addresses:
         sources.setdefault(own.version, own.ip)
-    for network in map(ip_network, _NEIGHBOURS):
-        if network.version in sources:
-            routes.append((network, Road.PACKET, sources[network.version]))
+    routes += [
+        (network, Road.PACKET, sources[network.version])
+        for network in map(ip_network, _NEIGHBOURS)
+        if network.version in sources
+    ]
     for gateway in card.gateways:
         to = ip_network(_ANYWHERE[gateway.version])
         routes.append((to, Road.PACKET, sources[gateway.version]))

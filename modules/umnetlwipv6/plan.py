@@ -61,7 +61,7 @@ class Plan(NamedTuple):
         """The addresses of all cards."""
         return tuple(own for card in self.cards for own in card.addresses)
 
-    def index(self, card: CardPlan) -> int:
+    def number(self, card: CardPlan) -> int:
         """Return the interface index of a card."""
         return _FIRST + self.cards.index(card)
 

@@ -72,6 +72,25 @@ bool um_options_hears(const struct um_sock *sock, const uint8_t group[16],
     return fallback;
 }
 
+void um_packet_port(struct um_stack *of, int protocol, uint16_t port,
+                    bool taken)
+{
+    (void)of;
+    (void)protocol;
+    (void)port;
+    (void)taken;
+}
+
+void um_packet_listen(struct um_sock *sock)
+{
+    (void)sock;
+}
+
+void um_packet_unlisten(struct um_sock *sock)
+{
+    (void)sock;
+}
+
 int64_t um_now_ms(void)
 {
     return 1;

@@ -37,7 +37,7 @@ _STREAM = """
 import os, socket, sys, threading
 for host in sys.argv[1:]:
     s = socket.create_connection((host, 8000), timeout=20)
-    data, got = os.urandom(1 << 20), b""
+    data, got, peer = os.urandom(1 << 20), b"", s.getpeername()[0]
     def send():
         s.sendall(data)
         s.shutdown(socket.SHUT_WR)
@@ -46,7 +46,7 @@ for host in sys.argv[1:]:
     while part := s.recv(1 << 16):
         got += part
     thread.join()
-    print(got == data, s.getpeername()[0])
+    print(got == data, peer)
     try:
         socket.create_connection((host, 8001), timeout=20)
     except ConnectionRefusedError:
@@ -110,9 +110,11 @@ def _server(switch: str, kind: str) -> Iterator[None]:
     command = _command(switch, 2, "/usr/bin/python3", "-c", _SERVER, kind)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        assert process.stdout.readline() == "listens\n"
-        yield
-        process.terminate()
+        try:
+            assert process.stdout.readline() == "listens\n"
+            yield
+        finally:
+            process.terminate()
 
 
 def test_streams_by_both_families(switch: str) -> None:
