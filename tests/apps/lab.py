@@ -26,11 +26,12 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from tests.setting import umview
+from tests.switch import open_switch
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 NOBODY = 65534
 PROGRAMS = Path(__file__).parent / "programs"
-Where = Literal["native", "view"]
+Where = Literal["native", "view", "stack"]
 _AGENT = Path(__file__).with_name("agent.py")
 _RETRY = 0.01
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -81,10 +82,18 @@ def built_go(source: str, *, cgo: bool) -> Iterator[Path]:
 
 
 def in_view(argv: Sequence[str], where: Where, *umnet: str) -> list[str]:
-    """Return argv itself, or what runs it in a view with the default network."""
+    """Return argv itself, or what runs it in a view.
+
+    Args:
+        argv: The command.
+        where: Natively, in a view with the default network, or in one with a library
+            stack.
+        umnet: Options of the view's network.
+    """
     if where == "native":
         return list(argv)
-    return umview("-p", ",".join(("umnet", *umnet)), *argv)
+    module = {"view": "umnet", "stack": "umnetlwipv6"}[where]
+    return umview("-p", ",".join((module, *umnet)), *argv)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,7 @@ class User:
         Args:
             argv: The command.
             where: In a view, or natively.
-            umnet: Options of the view's default network.
+            umnet: Options of the view's network.
         """
         drop = [
             "/usr/bin/setpriv",
@@ -402,8 +411,8 @@ class Place:
 
     Attributes:
         name: native, inside (one view), outward (client in a view, server on the
-            host), inward (server in a view, client on the host) or across (each in
-            a view of its own).
+            host), inward (server in a view, client on the host), across (each in
+            a view of its own) or ethernet (each in a view, on one switch).
         server: The server's site.
         client: The client's site.
         listen: The port that the server binds, TCP or UDP.
@@ -431,7 +440,8 @@ class Place:
         return f"http://{self.address(family, url=True)}:{self.port}/{path}"
 
 
-PLACES = ("native", "inside", "outward", "inward")
+PLACES = tuple(os.environ.get("UMVIEW_PLACES", "native inside outward inward").split())
+"""Where a test runs that does not say so; the environment may name others."""
 
 
 def in_places(*names: str) -> pytest.MarkDecorator:
@@ -467,6 +477,11 @@ def open_place(user: User, name: str) -> Iterator[Place]:
         elif name == "outward":
             host, view = site("host", "native"), site("view", "view", "host")
             yield Place(name, host, view, host_port, "10.0.2.2", "fd00::2", host_port)
+        elif name == "ethernet":
+            switch = stack.enter_context(open_switch(user))
+            first = site("first", "stack", switch.card(1))
+            second = site("second", "stack", switch.card(2))
+            yield Place(name, first, second, 80, switch.host(1), switch.host6(1), 80)
         else:
             forwards = [
                 f"fwd={address}{host_port}:80{kind}"

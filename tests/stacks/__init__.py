@@ -1,0 +1,1 @@
+"""Views with library stacks, on virtual Ethernets and wires: ``make test-stacks``."""
