@@ -17,10 +17,10 @@ PUBLIC := umask 022 &&
 SUITES := tests/apps tests/modules tests/views
 
 .PHONY: build demo test test-ptrace test-container test-old-kernel test-sanitised \
-	test-apps lint format bench docs clean
+	test-stacks test-apps lint format bench docs clean
 .DELETE_ON_ERROR:
 
-build: $(VENV)/linked build/stackd/stackd
+build: $(VENV)/linked umview/stackd
 
 $(VENV)/made: pyproject.toml scripts/make-venv scripts/system-packages
 	scripts/system-packages build
@@ -44,6 +44,10 @@ build/lwip: scripts/lwip-source | $(VENV)/made
 build/stackd/stackd: build/lwip $(STACKD_SOURCES)
 	@echo "Compiling the stack server"
 	$(PUBLIC) $(MAKE) -s -f csrc/stackd/Makefile OUT=$(@D) LWIP=$<
+
+# Where it is in an installed umview, too.
+umview/stackd: build/stackd/stackd
+	$(PUBLIC) install -m 755 $< $@
 
 build/sanitised/stackd: build/lwip $(STACKD_SOURCES)
 	@echo "Compiling the stack server with its address and undefined checks"
@@ -89,6 +93,12 @@ test-sanitised:
 		LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) \
 		$(PYTHON) -m pytest -p no:cacheprovider tests/core/test_stackd.py $(ARGS)
 
+# Stacks on a virtual Ethernet, against what we did not write.
+test-stacks:
+	scripts/system-packages test stacks
+	scripts/unprivileged "build build/setting" \
+		$(PYTHON) -m pytest -p no:cacheprovider tests/stacks $(ARGS)
+
 # Browsers and other big programs: make test-apps ARGS="-k chromium"
 test-apps:
 	scripts/system-packages test apps
@@ -118,6 +128,6 @@ docs: build
 	$(PYTHON) scripts/make_docs.py
 
 clean:
-	rm -rf $(VENV) build umview.egg-info umview/_core.*.so .mypy_cache .ruff_cache
+	rm -rf $(VENV) build umview.egg-info umview/_core.*.so umview/stackd .mypy_cache .ruff_cache
 	find umview modules tests examples benchmarks csrc \
 		-name __pycache__ -prune -exec rm -rf {} +

@@ -1,14 +1,82 @@
-"""Build umview: the Python packages, the modules and the C core.
+"""Build umview: the Python packages, the modules, the C core and the stack server.
 
 Everything that is only data stands in pyproject.toml. What is left is what needs a
-look at the tree: the packages (the folders of modules/ are top-level packages) and
-the extension module, which csrc/build_ffi.py describes.
+look at the tree: the packages (the folders of modules/ are top-level packages), the
+extension module, which csrc/build_ffi.py describes, and the stack server, a program
+beside it, which csrc/stackd/Makefile describes.
 """
 
-from setuptools import find_packages, setup
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+from setuptools import Command, find_packages, setup
+from setuptools.command.build import build
+from setuptools.errors import ExecError
 
 MODULES = find_packages("modules")
+_PROGRAM = "umview/stackd"
 
+
+class BuildStackd(Command):
+    """Compile the stack server and put it beside the C core."""
+
+    description: ClassVar[str] = "build the stack server"
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
+    build_base = build_lib = build_temp = ""
+    editable_mode = False
+
+    def initialize_options(self) -> None:
+        """Have no options."""
+
+    def finalize_options(self) -> None:
+        """Take the folders of the command that this one is a part of."""
+        folders = ("build_base", "build_lib", "build_temp")
+        self.set_undefined_options("build", *((name, name) for name in folders))
+
+    def run(self) -> None:
+        """Get lwIP, compile, install.
+
+        Raises:
+            ExecError: A tool or a library is missing.
+        """
+        lwip = Path(self.build_base, "lwip")  # where `make build` has it, too
+        made = Path(self.build_temp, "stackd")
+        make = ["make", "-s", "-f", "csrc/stackd/Makefile"]
+        try:
+            if not lwip.exists():
+                subprocess.run(["scripts/lwip-source", lwip], check=True)
+            subprocess.run(
+                [*make, f"OUT={made}", f"LWIP={lwip}", f"{made}/stackd"], check=True
+            )
+        except (OSError, subprocess.CalledProcessError) as exc:
+            raise ExecError(
+                "umview: cannot build the stack server: what failed stands above; it "
+                "needs a C compiler, make, xz and the headers of libseccomp and "
+                "libvdeplug (Debian and Ubuntu: apt-get install gcc make xz-utils "
+                "libseccomp-dev libvdeplug-dev)"
+            ) from exc
+        place = Path("" if self.editable_mode else self.build_lib, _PROGRAM)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(made / "stackd", place)
+
+    def get_source_files(self) -> list[str]:
+        """Return what a source distribution has to hold."""
+        return ["scripts/lwip-source"]  # csrc is in MANIFEST.in
+
+    def get_outputs(self) -> list[str]:
+        """Return the program's place in the built package."""
+        return [] if self.editable_mode else [f"{self.build_lib}/{_PROGRAM}"]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """Return nothing: no output is a copy of a source."""
+        return {}
+
+
+build.sub_commands.append(("build_stackd", None))
 setup(
     packages=[*find_packages(include=["umview", "umview.*"]), *MODULES],
     package_dir={
@@ -16,4 +84,5 @@ setup(
     },
     package_data={name: ["py.typed", "*.pyi"] for name in ["umview", *MODULES]},
     cffi_modules=["csrc/build_ffi.py:ffibuilder"],
+    cmdclass={"build_stackd": BuildStackd},
 )

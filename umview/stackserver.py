@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LINE = 3  # its descriptor there
 _SECONDS = 30  # for a card: a plug-in may ask its user for nothing, but wait
-_PLACES = ("stackd", "../build/stackd/stackd")
+_PROGRAM = str(Path(__file__).with_name("stackd"))
 
 
 class StackServer:
@@ -33,14 +33,15 @@ class StackServer:
         Raises:
             UmviewError: Its program is missing, or there is no room for a process.
         """
-        program = _program()
+        if not os.path.exists(_PROGRAM):
+            raise UmviewError(f"{_PROGRAM} is missing: `make build` makes it")
         try:
             self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             child = os.fork()
         except OSError as exc:
             raise UmviewError(f"cannot start a stack server: {exc.strerror}") from exc
         if child == 0:
-            _become(program, theirs.fileno())
+            _become(theirs.fileno())
         theirs.close()
         os.waitpid(child, 0)
         self.line.settimeout(_SECONDS)
@@ -88,16 +89,7 @@ class StackServer:
         self.line.send(_ffi.gateway_message(card, gateway))
 
 
-def _program() -> str:
-    here = Path(__file__).parent
-    for place in _PLACES:
-        path = here / place
-        if path.exists():
-            return str(path.resolve())
-    raise UmviewError("the program stackd is missing: `make build` makes it")
-
-
-def _become(program: str, line: int) -> NoReturn:
+def _become(line: int) -> NoReturn:
     try:
         os.setsid()
         if os.fork() == 0:
@@ -110,6 +102,6 @@ def _become(program: str, line: int) -> NoReturn:
             os.set_inheritable(_LINE, True)
             os.closerange(_LINE + 1, os.sysconf("SC_OPEN_MAX"))
             os.chdir("/")
-            os.execv(program, [program])
+            os.execv(_PROGRAM, [_PROGRAM])
     finally:
         os._exit(0)
