@@ -34,8 +34,9 @@ class BuildStackd(Command):
 
     def finalize_options(self) -> None:
         """Take the folders of the command that this one is a part of."""
-        folders = ("build_base", "build_lib", "build_temp")
-        self.set_undefined_options("build", *((name, name) for name in folders))
+        whole = self.get_finalized_command("build")
+        for name in ("build_base", "build_lib", "build_temp"):
+            setattr(self, name, getattr(whole, name))
 
     def run(self) -> None:
         """Get lwIP, compile, install.
