@@ -84,6 +84,14 @@ test-ptrace test-container test-old-kernel:
 	scripts/unprivileged "build build/setting" \
 		$(PYTHON) -m pytest -p no:cacheprovider $(or $(ARGS),$(SUITES))
 
+# Views with library stacks: their own tests, and programs in two views on a switch.
+test-stacks: export UMVIEW_PLACES := ethernet
+test-stacks:
+	scripts/system-packages test stacks
+	scripts/unprivileged "build build/setting" \
+		$(PYTHON) -m pytest -p no:cacheprovider \
+		$(or $(ARGS),tests/stacks tests/apps -k "stacks or ethernet")
+
 # What parses packets, under the sanitisers. Python's own memory is not ours to
 # check for leaks.
 test-sanitised:
@@ -94,11 +102,6 @@ test-sanitised:
 		$(PYTHON) -m pytest -p no:cacheprovider tests/core/test_stackd.py $(ARGS)
 
 # Stacks on a virtual Ethernet, against what we did not write.
-test-stacks:
-	scripts/system-packages test stacks
-	scripts/unprivileged "build build/setting" \
-		$(PYTHON) -m pytest -p no:cacheprovider tests/stacks $(ARGS)
-
 # Browsers and other big programs: make test-apps ARGS="-k chromium"
 test-apps:
 	scripts/system-packages test apps
