@@ -31,8 +31,9 @@ from tests.switch import open_switch
 SYSTEM_PYTHON = "/usr/bin/python3"
 NOBODY = 65534
 PROGRAMS = Path(__file__).parent / "programs"
-Where = Literal["native", "view", "stack"]
+Where = Literal["native", "view", "stack", "kernel"]
 _AGENT = Path(__file__).with_name("agent.py")
+_NAMESPACE = Path(__file__).parents[1] / "stacks" / "namespace.py"
 _RETRY = 0.01
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -86,12 +87,15 @@ def in_view(argv: Sequence[str], where: Where, *umnet: str) -> list[str]:
 
     Args:
         argv: The command.
-        where: Natively, in a view with the default network, or in one with a library
-            stack.
+        where: Natively, in a view with the default network, in one with a library
+            stack, or with the kernel's stack in a network namespace.
         umnet: Options of the view's network.
     """
     if where == "native":
         return list(argv)
+    if where == "kernel":
+        own = ["unshare", "-Urn", "--", SYSTEM_PYTHON, "-I", str(_NAMESPACE)]
+        return [*own, *umnet, "--", *argv]
     module = {"view": "umnet", "stack": "umnetlwipv6"}[where]
     return umview("-p", ",".join((module, *umnet)), *argv)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 
-from tests.apps.lab import Site, User
+import pytest
+
+from tests.apps.lab import Site, User, require
 
 
 @contextlib.contextmanager
@@ -18,5 +21,28 @@ def open_host(user: User, name: str, *options: str) -> Iterator[Site]:
         options: Those of ``-p umnetlwipv6``, as ``switch.card(1)``.
     """
     site = Site(user, name, "stack", *options)
+    with contextlib.closing(site):
+        yield site
+
+
+def require_namespaces(user: User) -> None:
+    """Skip the test where an ordinary user may make no network namespace."""
+    command = user.command(["unshare", "-Urn", "true"], "native")
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces for ordinary users on this machine")
+
+
+@contextlib.contextmanager
+def open_kernel(user: User, name: str, *options: str) -> Iterator[Site]:
+    """Start a network namespace, so the kernel's stack, for the length of the block.
+
+    Args:
+        user: Whose it is.
+        name: What its folder is called.
+        options: As of a view, as ``switch.card(1)``: vdN=, ip=, gw=, mtu=, forward.
+    """
+    require("ethtool", "ip", "vde_plug")
+    require_namespaces(user)
+    site = Site(user, name, "kernel", *options)
     with contextlib.closing(site):
         yield site
