@@ -17,14 +17,16 @@
  *     quickest run: whatever else the machine does only adds.
  * An alarm ends a run that hangs, and a server dies with whoever started it.
  *
- *     netbench serve KIND                     KIND: echo, sink, source, udp
- *     netbench up|down ADDRESS PORT STREAMS SECONDS          prints Gbit/s
+ *     netbench serve KIND [ADDRESS]           KIND: echo, sink, source, udp
+ *     netbench up|down ADDRESS PORT STREAMS SECONDS    prints Gbit/s, bytes
  *     netbench connect ADDRESS PORT SECONDS                  connections a second
  *     netbench tcp|udp ADDRESS PORT SECONDS                  us a round trip
  *     netbench getpid|unixmsg SECONDS                        ns, us a turn
  *     netbench open SECONDS FILE                             us a turn
  *     netbench spawn SECONDS COMMAND [ARGUMENT...]           ms a run, silent
  *     netbench idle                           says "ready", ends with its input
+ *     netbench paused WHAT...  says "ready"; a line of input starts it, and the end
+ *                              of the input ends it, so that what it cost is seen
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -52,6 +54,7 @@ extern char **environ;
 #define SLICE_SECONDS 0.02
 #define BATCH         100 /* turns between two looks at the clock */
 #define MAX_STREAMS   16
+#define LOOPBACK      "127.0.0.1"
 #define HANG_SECONDS  5 /* beyond its own time a run is given up */
 
 typedef void serve_fn(int fd);
@@ -182,18 +185,20 @@ static const struct server *find_server(const char *kind)
     fail(kind);
 }
 
-/* Bind server's socket to a fresh port of 127.0.0.1, and write where into *at.
+/* Bind server's socket to a fresh port of an address, and write where into *at.
  *
  * Return: the socket, owned by the caller.
  */
-static int bind_server(const struct server *server, struct sockaddr_in *at)
+static int bind_server(const struct server *server, const char *address,
+                       struct sockaddr_in *at)
 {
     int fd = socket(AF_INET, server->type | SOCK_CLOEXEC, 0);
     socklen_t len = sizeof *at;
 
     check(fd >= 0, "socket");
     *at = (struct sockaddr_in){.sin_family = AF_INET};
-    at->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    errno = EINVAL;
+    check(inet_pton(AF_INET, address, &at->sin_addr) == 1, address);
     check(!bind(fd, (struct sockaddr *)at, sizeof *at), "bind");
     check(!getsockname(fd, (struct sockaddr *)at, &len), "getsockname");
     if (server->type == SOCK_STREAM)
@@ -214,7 +219,7 @@ static void end_forked_server(void)
 static void fork_server(const char *kind, struct sockaddr_in *at)
 {
     const struct server *server = find_server(kind);
-    int fd = bind_server(server, at);
+    int fd = bind_server(server, LOOPBACK, at);
     pid_t parent = getpid();
     pid_t pid = fork();
 
@@ -316,7 +321,7 @@ static void *stream_down(void *arg)
     return NULL;
 }
 
-/* ADDRESS PORT STREAMS SECONDS; prints the sum over all streams. */
+/* ADDRESS PORT STREAMS SECONDS; prints the sum over all streams, and its bytes. */
 static void run_streams(char **argv, bool up)
 {
     struct sockaddr_in at = resolve(argv, up ? "sink" : "source");
@@ -340,7 +345,7 @@ static void run_streams(char **argv, bool up)
         pthread_join(streams[i].thread, NULL);
         moved += streams[i].moved;
     }
-    printf("%.4f\n", (double)moved * 8 / 1e9 / (now() - start));
+    printf("%.4f %zu\n", (double)moved * 8 / 1e9 / (now() - start), moved);
 }
 
 static void round_trip(int fd)
@@ -442,17 +447,19 @@ static void run_spawn(char **argv)
     printf("%.4f\n", best * 1e3);
 }
 
-static void run_serve(char **argv)
+static void run_serve(char **argv, int count)
 {
     const struct server *server = find_server(argv[0]);
     struct sockaddr_in at;
-    int fd = bind_server(server, &at);
+    int fd = bind_server(server, count > 1 ? argv[1] : LOOPBACK, &at);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     printf("%d\n", ntohs(at.sin_port));
     fflush(stdout);
     server->serve(fd);
 }
+
+static void run(const char *what, char **rest, int count);
 
 static void run_idle(void)
 {
@@ -464,14 +471,24 @@ static void run_idle(void)
         ;
 }
 
-int main(int argc, char **argv)
+static void run_paused(char **argv, int count)
 {
-    const char *what = argc > 1 ? argv[1] : "";
-    char **rest = argv + 2;
-    int count = argc - 2;
+    char block[MESSAGE_SIZE];
 
-    if (!strcmp(what, "serve") && count == 1)
-        run_serve(rest);
+    printf("ready\n");
+    fflush(stdout);
+    check(read(0, block, sizeof block) > 0, "start");
+    run(argv[0], argv + 1, count - 1);
+    fflush(stdout);
+    while (read(0, block, sizeof block) > 0)
+        ;
+}
+
+/* Do what a command line asks for; count: of argv. */
+static void run(const char *what, char **rest, int count)
+{
+    if (!strcmp(what, "serve") && (count == 1 || count == 2))
+        run_serve(rest, count);
     else if (!strcmp(what, "up") && count == 4)
         run_streams(rest, true);
     else if (!strcmp(what, "down") && count == 4)
@@ -492,9 +509,16 @@ int main(int argc, char **argv)
         run_spawn(rest);
     else if (!strcmp(what, "idle") && count == 0)
         run_idle();
+    else if (!strcmp(what, "paused") && count >= 1)
+        run_paused(rest, count);
     else {
         fprintf(stderr, "netbench: unknown command line; see netbench.c\n");
-        return 2;
+        exit(2);
     }
+}
+
+int main(int argc, char **argv)
+{
+    run(argc > 1 ? argv[1] : "", argv + 2, argc - 2);
     return 0;
 }

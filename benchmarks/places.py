@@ -82,7 +82,7 @@ class Slirp4netns:
         unshare = ["unshare", "--user", "--map-root-user", "--net", "--", *shell]
         with _child(unshare) as process:
             if read_line(process) != "made":
-                raise MeasureError(_reason(process))
+                raise MeasureError(reason(process))
             with self._attach(process.pid):
                 stdin = _pipe(process.stdin)
                 stdin.write("\n")
@@ -102,7 +102,7 @@ class Slirp4netns:
         ):
             writer.close()
             if not _readable(reader) or not reader.read(1):
-                raise MeasureError(_reason(helper))
+                raise MeasureError(reason(helper))
             try:
                 yield
             finally:
@@ -189,10 +189,10 @@ def run(place: Place, argv: Sequence[str], timeout: float) -> str:
     return out
 
 
-def read_line(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str], seconds: float = _START_SECONDS) -> str:
     """Return the next line that a process prints, "" if none comes in time."""
     stdout = _pipe(process.stdout)
-    return stdout.readline().strip() if _readable(stdout) else ""
+    return stdout.readline().strip() if _readable(stdout, seconds) else ""
 
 
 @contextlib.contextmanager
@@ -240,11 +240,11 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _readable(stream: IO[str] | IO[bytes]) -> bool:
-    return bool(select.select([stream], [], [], _START_SECONDS)[0])
+def _readable(stream: IO[str] | IO[bytes], seconds: float = _START_SECONDS) -> bool:
+    return bool(select.select([stream], [], [], seconds)[0])
 
 
-def _reason(process: subprocess.Popen[str]) -> str:
+def reason(process: subprocess.Popen[str]) -> str:
     """Return why a process that should serve does not: its last words."""
     try:
         return _last_line(process.communicate(timeout=1)[1]) or "it ended"

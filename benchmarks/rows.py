@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 from places import MeasureError, Place, read_line, run
 
-_SPARE_SECONDS = 8  # beyond a run's own time; netbench gives up by itself before that
+SPARE_SECONDS = 8  # beyond a run's own time; netbench gives up by itself before that
 _COMPILE_FACTOR = 2  # a compiler needs longer to be measured than a call
 _MIB = 1024 * 1024
 _BESIDE = 0.77  # 1.3 times native's time
@@ -82,6 +82,7 @@ class Row:
             where none is set.
         ptrace_target: The same for a view of the tracer ptrace.
         network: Whether the figure can differ from native in a network namespace.
+        base: The place that ratios are to.
         options: Options of umnet that this row is about.
     """
 
@@ -93,6 +94,7 @@ class Row:
     measure: Measure
     ptrace_target: float | None = None
     network: bool = False
+    base: str = "native"
     options: tuple[str, ...] = ()
 
 
@@ -131,7 +133,7 @@ def _to_host(what: str, server: str, *extra: str, pinned: bool = False) -> Measu
     """Measure a client against a server on the host, on a fresh port."""
 
     def measure(bench: Bench, place: Place) -> float:
-        with _on_one_cpu(pinned), _server(bench, server) as port:
+        with on_one_cpu(pinned), _server(bench, server) as port:
             words = [what, place.host, str(port), *extra, f"{bench.seconds}"]
             return _netbench(bench, place, *words)
 
@@ -142,7 +144,7 @@ def _inside(what: str, *extra: str, pinned: bool = False) -> Measure:
     """Measure a client against a server in the same place."""
 
     def measure(bench: Bench, place: Place) -> float:
-        with _on_one_cpu(pinned):
+        with on_one_cpu(pinned):
             words = [what, "self", "0", *extra, f"{bench.seconds}"]
             return _netbench(bench, place, *words)
 
@@ -160,7 +162,7 @@ def _http(bench: Bench, place: Place) -> float:
         argv = ["wrk", "--threads", "1", "--connections", "16", "--duration", "1s", url]
         if not shutil.which("wrk"):
             raise MeasureError("wrk is not installed")
-        out = run(place, argv, 1 + _SPARE_SECONDS)
+        out = run(place, argv, 1 + SPARE_SECONDS)
     found = re.search(r"^Requests/sec:\s*([\d.]+)", out, re.MULTILINE)
     if not found or "Socket errors" in out or "Non-2xx" in out:
         raise MeasureError(f"wrk: {' '.join(out.split())}")
@@ -175,7 +177,7 @@ def _start(_bench: Bench, place: Place) -> float:
     begin = time.perf_counter()
     with place.start(["true"]) as process:
         pidfd = os.pidfd_open(process.pid)
-        ended, _, _ = select.select([pidfd], [], [], _SPARE_SECONDS)
+        ended, _, _ = select.select([pidfd], [], [], SPARE_SECONDS)
         took = time.perf_counter() - begin
         os.close(pidfd)
         if not ended:
@@ -212,10 +214,10 @@ def _x11(test: str, count: int) -> Measure:
     """
 
     def measure(_bench: Bench, place: Place) -> float:
-        with _on_one_cpu(True), _x_server() as display:
+        with on_one_cpu(True), _x_server() as display:
             argv = ["x11perf", "-repeat", "1", "-reps", str(count), f"-{test}"]
             words = ["env", f"DISPLAY={display}", *argv]
-            out = run(place, words, _SPARE_SECONDS)
+            out = run(place, words, SPARE_SECONDS)
         found = re.search(r"reps @ +([\d.]+) msec", out)
         if not found:
             raise MeasureError(f"x11perf: {' '.join(out.split())}")
@@ -417,12 +419,12 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _netbench(bench: Bench, place: Place, *words: str) -> float:
-    timeout = bench.seconds * _COMPILE_FACTOR + _SPARE_SECONDS
-    return float(run(place, [str(bench.netbench), *words], timeout))
+    timeout = bench.seconds * _COMPILE_FACTOR + SPARE_SECONDS
+    return float(run(place, [str(bench.netbench), *words], timeout).split()[0])
 
 
 @contextlib.contextmanager
-def _on_one_cpu(pinned: bool) -> Iterator[None]:
+def on_one_cpu(pinned: bool) -> Iterator[None]:
     """Let what is started meanwhile inherit one CPU.
 
     A wake-up across CPUs costs ten times what is measured in these rows, and happens
@@ -483,7 +485,7 @@ def _nginx(bench: Bench) -> Iterator[int]:
 
 
 def _await_port(port: int) -> None:
-    deadline = time.monotonic() + _SPARE_SECONDS
+    deadline = time.monotonic() + SPARE_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

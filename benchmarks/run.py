@@ -15,13 +15,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import packets
 import places
-from places import MeasureError
+from packets import PACKET_ROWS, ROLES, PacketRow, Sample
+from places import MeasureError, Place
 from rich.console import Console
 from rich.table import Table
 from rows import ROWS, Bench, Better, Row
@@ -31,6 +33,8 @@ _UMVIEW = Path(sys.executable).with_name("umview")
 _NOBODY = 65534
 _NATIVE, _SECCOMP, _PTRACE = "native", "seccomp", "ptrace"
 _VIEWS = (_SECCOMP, _PTRACE)
+_ALL: tuple[Row | PacketRow, ...] = (*ROWS, *PACKET_ROWS)
+_PACKETS = "packets"
 _BUSY = 0.5  # a load from which on rows that use several CPUs suffer
 
 
@@ -50,8 +54,9 @@ _QUICK = Effort(rounds=2, seconds=0.15)
 class Result:
     """The figures of one row, by place and round; a place that failed has a reason."""
 
-    row: Row
+    row: Row | PacketRow
     figures: dict[str, list[float]] = field(default_factory=dict)
+    cpu: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     def median(self, place: str) -> float | None:
@@ -60,14 +65,23 @@ class Result:
         return statistics.median(figures) if figures else None
 
     def ratio(self, place: str) -> float | None:
-        """Return a place's speed as a part of native, 1 = native."""
-        native = self.figures.get(_NATIVE, [])
-        pairs = list(zip(native, self.figures.get(place, []), strict=False))
+        """Return a place's speed as a part of the base's, which is mostly native."""
+        base = self.figures.get(self.row.base, [])
+        pairs = list(zip(base, self.figures.get(place, []), strict=False))
         if not pairs or self.row.better is Better.AT_MOST:
             return None
         if self.row.better is Better.HIGH:
-            return statistics.median(other / base for base, other in pairs)
-        return statistics.median(base / other for base, other in pairs)
+            return statistics.median(other / one for one, other in pairs)
+        return statistics.median(one / other for one, other in pairs)
+
+    def spent(self, place: str) -> dict[str, float]:
+        """Return the CPU time for a gigabyte, by role; empty where none is told."""
+        runs = self.cpu.get(place, [])
+        return {
+            role: statistics.median(run[role] for run in runs)
+            for role in ROLES
+            if runs and role in runs[0]
+        }
 
     def shown(self, place: str) -> float | None:
         """Return what tells how good a place is: its ratio, or its own figure."""
@@ -102,9 +116,11 @@ def main(argv: Sequence[str]) -> int:
     if load > _BUSY:
         console.print(f"The machine is busy (load {load:.1f}): ratios are rough.")
     with _prepared(effort) as bench:
-        around = [places.view(_UMVIEW, name) for name in _VIEWS]
-        around += [*places.stoppers(), *places.networks()]
-        faults = {place.name: places.why_not(place) for place in around}
+        tried = [places.view(_UMVIEW, name) for name in _VIEWS]
+        if not all(isinstance(row, PacketRow) for row in options.only):
+            tried += [*places.stoppers(), *places.networks()]
+        faults = {place.name: places.why_not(place) for place in tried}
+        faults |= {packets.VDENS: packets.why_not_vdens()}
         missing = {name: reason for name, reason in faults.items() if reason}
         results = []
         for number, row in enumerate(options.only, 1):
@@ -133,11 +149,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="NAME",
-        choices=[row.name for row in ROWS],
-        help="only these rows: " + ", ".join(row.name for row in ROWS),
+        choices=[row.name for row in _ALL] + [_PACKETS],
+        help=f"only these rows: {_PACKETS} (all by packets), "
+        + ", ".join(row.name for row in _ALL),
     )
     options = parser.parse_args(argv)
-    options.only = [r for r in ROWS if not options.only or r.name in options.only]
+    named = set(options.only or [row.name for row in _ALL])
+    if _PACKETS in named:
+        named |= {row.name for row in PACKET_ROWS}
+    options.only = [row for row in _ALL if row.name in named]
     return options
 
 
@@ -160,13 +180,20 @@ def _prepared(effort: Effort) -> Iterator[Bench]:
         yield Bench(netbench, source, folder, effort.seconds)
 
 
-def _measure(row: Row, bench: Bench, missing: Container[str], rounds: int) -> Result:
+def _around(row: Row | PacketRow) -> list[Place] | list[packets.Network]:
+    if isinstance(row, PacketRow):
+        return packets.networks(_UMVIEW, _VIEWS)
+    views = [places.view(_UMVIEW, name, *row.options) for name in _VIEWS]
+    networks = places.networks() if row.network else ()
+    return [places.native(), *views, *places.stoppers(), *networks]
+
+
+def _measure(
+    row: Row | PacketRow, bench: Bench, missing: Container[str], rounds: int
+) -> Result:
     """Measure one row in all its places; a place that fails once is left out."""
     result = Result(row)
-    around = [places.native()]
-    around += [places.view(_UMVIEW, name, *row.options) for name in _VIEWS]
-    around += [*places.stoppers(), *(places.networks() if row.network else ())]
-    around = [place for place in around if place.name not in missing]
+    around = [place for place in _around(row) if place.name not in missing]
     for turn in range(rounds):
         for place in around if turn % 2 == 0 else around[::-1]:
             if place.name in result.failures:
@@ -176,29 +203,65 @@ def _measure(row: Row, bench: Bench, missing: Container[str], rounds: int) -> Re
             except MeasureError as exc:
                 result.failures[place.name] = str(exc)
                 result.figures.pop(place.name, None)
+                result.cpu.pop(place.name, None)
             else:
+                if isinstance(figure, Sample):
+                    result.cpu.setdefault(place.name, []).append(figure.cpu)
+                    figure = figure.value
                 result.figures.setdefault(place.name, []).append(figure)
     return result
 
 
 def _print(results: list[Result], missing: dict[str, str]) -> None:
-    table = Table(title="Speed of a view; ratios: 1 = native, higher is faster")
+    console = Console(width=None if sys.stdout.isatty() else 165)
     peers = [peer.name for peer in (*places.stoppers(), *places.networks())]
+    of_calls = [one for one in results if not isinstance(one.row, PacketRow)]
+    of_packets = [one for one in results if isinstance(one.row, PacketRow)]
+    if of_calls:
+        title = "Speed of a view; ratios: 1 = native, higher is faster"
+        console.print(_table(title, of_calls, peers, _peer_cell))
+    if of_packets:
+        title = "View to view by packets; ratios: 1 = native, by a switch 1 = vdens"
+        console.print(_table(title, of_packets, [packets.VDENS], _own_cell))
+        console.print(_costs(of_packets))
+    for name, reason in missing.items():
+        console.print(f"{name} cannot run here: {reason}", highlight=False)
+    for result in results:
+        for name, reason in result.failures.items():
+            console.print(f"{result.row.name}, {name}: {reason}", highlight=False)
+
+
+def _table(
+    title: str,
+    results: list[Result],
+    peers: list[str],
+    peer_cell: Callable[[Result, str], str],
+) -> Table:
+    table = Table(title=title)
     titles = ("", "native", "seccomp", "ratio", "target", "ptrace", "ratio", "target")
     for number, heading in enumerate((*titles, *peers)):
         table.add_column(heading, justify="right" if number else "left")
     for result in results:
         native = _figure(result.median(_NATIVE), result.row.unit)
         views = [cell for name in _VIEWS for cell in _view_cells(result, name)]
-        others = [_peer_cell(result, name) for name in peers]
+        others = [peer_cell(result, name) for name in peers]
         table.add_row(result.row.title, native, *views, *others)
-    console = Console(width=None if sys.stdout.isatty() else 165)
-    console.print(table)
-    for name, reason in missing.items():
-        console.print(f"{name} cannot run here: {reason}", highlight=False)
+    return table
+
+
+def _costs(results: list[Result]) -> Table:
+    """Return the table of the CPU time that streams by packets take."""
+    table = Table(title="CPU time for a gigabyte, in seconds")
+    for number, heading in enumerate(("", "", *ROLES, "all")):
+        table.add_column(heading, justify="left" if number < 2 else "right")
     for result in results:
-        for name, reason in result.failures.items():
-            console.print(f"{result.row.name}, {name}: {reason}", highlight=False)
+        for place in result.cpu:
+            spent = result.spent(place)
+            if spent:
+                cells = [_figure(spent[role]) for role in ROLES]
+                total = _figure(sum(spent.values()))
+                table.add_row(result.row.title, place, *cells, total)
+    return table
 
 
 def _view_cells(result: Result, tracer: str) -> list[str]:
@@ -220,6 +283,10 @@ def _view_cells(result: Result, tracer: str) -> list[str]:
 def _peer_cell(result: Result, name: str) -> str:
     unit = result.row.unit if result.row.better is Better.AT_MOST else ""
     return _figure(result.shown(name), unit)
+
+
+def _own_cell(result: Result, name: str) -> str:
+    return _figure(result.median(name), result.row.unit)
 
 
 def _figure(value: float | None, unit: str = "") -> str:
@@ -246,6 +313,7 @@ def _plain(results: list[Result], missing: dict[str, str]) -> dict[str, object]:
                 "medians": {name: result.median(name) for name in result.figures},
                 "ratios": {name: result.ratio(name) for name in result.figures},
                 "figures": result.figures,
+                "cpu_seconds_per_gb": {name: result.spent(name) for name in result.cpu},
                 "failures": result.failures,
             }
             for result in results
