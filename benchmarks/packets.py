@@ -9,10 +9,10 @@ kernel's stack sends the packets.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +29,14 @@ _HOSTS = ("10.9.0.1", "10.9.0.2")  # the server's and the client's
 _ENTER = 'ip addr add "$0"/24 dev vde0 && ip link set vde0 up && exec "$@"'
 _ROLES = {
     "netbench": "programs",
-    "umview": "supervisors",
+    "python": "supervisors",  # and fronts, which do nothing
     "stackd": "stack servers",
     VDENS: VDENS,
     "vde_switch": "switch",
 }
 ROLES = tuple(_ROLES.values())
 _GB = 1e9
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Link(Protocol):
@@ -208,7 +209,12 @@ class PacketRow:
         ends = [network.host(bench.folder, self.link, number) for number in (0, 1)]
         program = str(bench.netbench)
         serve = [program, "serve", self.server, ends[0].host]
-        with on_one_cpu(self.one_cpu), self.link.run(bench), ends[0].start(serve) as on:
+        with (
+            _adopting(),
+            on_one_cpu(self.one_cpu),
+            self.link.run(bench),
+            ends[0].start(serve) as on,
+        ):
             port = places.read_line(on)
             if not port.isdecimal():
                 raise MeasureError(places.reason(on))
@@ -231,21 +237,38 @@ def _watch(process: subprocess.Popen[str], timeout: float) -> Sample:
     value, *moved = read_line(process, timeout).split() or [""]
     if not value:
         raise MeasureError(places.reason(process))
-    spent = _cpu()
-    spent.subtract(before)
-    per_gb = {role: spent[role] * _GB / float(moved[0]) for role in ROLES if moved}
+    after = _cpu()
+    per_gb = {
+        role: (after[role] - before[role]) * _GB / float(moved[0])
+        for role in ROLES
+        if moved
+    }
     return Sample(float(value), per_gb)
 
 
-def _cpu() -> Counter[str]:
+def _cpu() -> dict[str, float]:
     """Return the seconds of CPU time that our processes have had, by role."""
-    total: Counter[str] = Counter()
+    total = dict.fromkeys(ROLES, 0.0)
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             role = _ROLES.get(process.name(), "programs")
-            total[role] += times.user + times.system  # type: ignore[assignment]
+            total[role] += times.user + times.system
     return total
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Be the parent of what our descendants leave behind, as stack servers are."""
+    libc = ctypes.CDLL(None)
+    before = set(psutil.Process().children())
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        for process in set(psutil.Process().children()) - before:
+            process.wait(SPARE_SECONDS)
 
 
 def why_not_vdens() -> str | None:
