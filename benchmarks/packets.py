@@ -44,7 +44,7 @@ class Link(Protocol):
 
     @property
     def words(self) -> str:
-        """A view's words for a card there; FOLDER is the benchmark's."""
+        """A view's words for a card there; {folder} is the benchmark's."""
 
     @property
     def vnl(self) -> str | None:
@@ -153,9 +153,7 @@ class Vdens:
 
     def host(self, folder: Path, link: Link, number: int) -> Place:
         """See Network."""
-        if not link.vnl:
-            raise MeasureError("it knows no such link")
-        vnl, own = link.vnl.format(folder=folder), _HOSTS[number]
+        vnl, own = (link.vnl or "").format(folder=folder), _HOSTS[number]
         return Prefixed(self.name, own, ("vdens", vnl, "sh", "-c", _ENTER, own))
 
 
@@ -278,9 +276,10 @@ def why_not_vdens() -> str | None:
     return None if shutil.which(VDENS) else "it is not installed (vdens)"
 
 
-def networks(umview: Path, tracers: tuple[str, ...]) -> list[Network]:
+def networks(row: PacketRow, umview: Path, tracers: tuple[str, ...]) -> list[Network]:
     """Return all that a row is measured in."""
-    return [Loopback(), *(View(name, umview) for name in tracers), Vdens()]
+    found: list[Network] = [Loopback(), *(View(name, umview) for name in tracers)]
+    return [*found, Vdens()] if row.link.vnl else found
 
 
 def _wire(mtu: int, target: float) -> PacketRow:

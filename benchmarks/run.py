@@ -182,7 +182,7 @@ def _prepared(effort: Effort) -> Iterator[Bench]:
 
 def _around(row: Row | PacketRow) -> list[Place] | list[packets.Network]:
     if isinstance(row, PacketRow):
-        return packets.networks(_UMVIEW, _VIEWS)
+        return packets.networks(row, _UMVIEW, _VIEWS)
     views = [places.view(_UMVIEW, name, *row.options) for name in _VIEWS]
     networks = places.networks() if row.network else ()
     return [places.native(), *views, *places.stoppers(), *networks]
