@@ -18,12 +18,13 @@ import tempfile
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import packets
 import places
 from packets import PACKET_ROWS, ROLES, PacketRow, Sample
-from places import MeasureError, Place
+from places import MeasureError
 from rich.console import Console
 from rich.table import Table
 from rows import ROWS, Bench, Better, Row
@@ -33,6 +34,7 @@ _UMVIEW = Path(sys.executable).with_name("umview")
 _NOBODY = 65534
 _NATIVE, _SECCOMP, _PTRACE = "native", "seccomp", "ptrace"
 _VIEWS = (_SECCOMP, _PTRACE)
+_Measured = Callable[[], float | Sample]
 _ALL: tuple[Row | PacketRow, ...] = (*ROWS, *PACKET_ROWS)
 _PACKETS = "packets"
 _BUSY = 0.5  # a load from which on rows that use several CPUs suffer
@@ -144,7 +146,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="benchmarks/run.py", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
-    parser.add_argument("--quick", action="store_true", help="under a minute, rougher")
+    parser.add_argument(
+        "--quick", action="store_true", help="rougher, in a quarter of the time"
+    )
     parser.add_argument(
         "--only",
         nargs="+",
@@ -180,12 +184,15 @@ def _prepared(effort: Effort) -> Iterator[Bench]:
         yield Bench(netbench, source, folder, effort.seconds)
 
 
-def _around(row: Row | PacketRow) -> list[Place] | list[packets.Network]:
+def _around(row: Row | PacketRow, bench: Bench) -> dict[str, _Measured]:
+    """Return how a row is measured in each of its places."""
     if isinstance(row, PacketRow):
-        return packets.networks(row, _UMVIEW, _VIEWS)
+        networks = packets.networks(row, _UMVIEW, _VIEWS)
+        return {one.name: partial(row.measure, bench, one) for one in networks}
     views = [places.view(_UMVIEW, name, *row.options) for name in _VIEWS]
-    networks = places.networks() if row.network else ()
-    return [places.native(), *views, *places.stoppers(), *networks]
+    around = [places.native(), *views, *places.stoppers()]
+    around += places.networks() if row.network else []
+    return {place.name: partial(row.measure, bench, place) for place in around}
 
 
 def _measure(
@@ -193,22 +200,23 @@ def _measure(
 ) -> Result:
     """Measure one row in all its places; a place that fails once is left out."""
     result = Result(row)
-    around = [place for place in _around(row) if place.name not in missing]
+    around = _around(row, bench)
+    names = [name for name in around if name not in missing]
     for turn in range(rounds):
-        for place in around if turn % 2 == 0 else around[::-1]:
-            if place.name in result.failures:
+        for name in names if turn % 2 == 0 else names[::-1]:
+            if name in result.failures:
                 continue
             try:
-                figure = row.measure(bench, place)
+                figure = around[name]()
             except MeasureError as exc:
-                result.failures[place.name] = str(exc)
-                result.figures.pop(place.name, None)
-                result.cpu.pop(place.name, None)
-            else:
-                if isinstance(figure, Sample):
-                    result.cpu.setdefault(place.name, []).append(figure.cpu)
-                    figure = figure.value
-                result.figures.setdefault(place.name, []).append(figure)
+                result.failures[name] = str(exc)
+                result.figures.pop(name, None)
+                result.cpu.pop(name, None)
+                continue
+            if isinstance(figure, Sample):
+                result.cpu.setdefault(name, []).append(figure.cpu)
+                figure = figure.value
+            result.figures.setdefault(name, []).append(figure)
     return result
 
 
@@ -223,7 +231,9 @@ def _print(results: list[Result], missing: dict[str, str]) -> None:
     if of_packets:
         title = "View to view by packets; ratios: 1 = native, by a switch 1 = vdens"
         console.print(_table(title, of_packets, [packets.VDENS], _own_cell))
-        console.print(_costs(of_packets))
+        costs = _costs(of_packets)
+        if costs.row_count:
+            console.print(costs)
     for name, reason in missing.items():
         console.print(f"{name} cannot run here: {reason}", highlight=False)
     for result in results:
