@@ -5,7 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 SHELL := /bin/bash
 
-C_SOURCES := $(shell find csrc -name '*.[ch]' -not -path 'csrc/stackd/*')
+C_SOURCES := $(shell find csrc -name '*.[ch]' -not -path 'csrc/stackd/*') \
+	csrc/stackd/packet_road.h
 STACKD_SOURCES := $(shell find csrc/stackd -type f) tests/core/stackd_hooks.c
 PY_SOURCES := $(shell find umview modules -name '*.py')
 C_FORMATTED := $(shell find csrc benchmarks tests examples -name '*.[ch]' 2>/dev/null)

@@ -12,8 +12,10 @@
 #include <string.h>
 
 #include "lwip/icmp.h"
+#include "lwip/icmp6.h"
 #include "lwip/inet_chksum.h"
 #include "lwip/ip.h"
+#include "lwip/prot/icmp.h"
 #include "lwip/raw.h"
 #include "lwip/udp.h"
 #include "stackd.h"
@@ -94,12 +96,97 @@ static u8_t udp_came(void *arg, struct raw_pcb *pcb, struct pbuf *p,
     return 1;
 }
 
+/* What is acted upon, or passed on, before lwIP looks at it. */
+static bool icmp_is_right(struct pbuf *p, u16_t skip)
+{
+    const struct netif *netif = ip_current_input_netif();
+    u16_t sum = 0;
+    pbuf_remove_header(p, skip);
+    if (ip_current_is_v6()) {
+        IF__NETIF_CHECKSUM_ENABLED(netif, NETIF_CHECKSUM_CHECK_ICMP6)
+        sum =
+            ip6_chksum_pseudo(p, IP6_NEXTH_ICMP6, p->tot_len,
+                              ip6_current_src_addr(), ip6_current_dest_addr());
+    } else {
+        IF__NETIF_CHECKSUM_ENABLED(netif, NETIF_CHECKSUM_CHECK_ICMP)
+        sum = inet_chksum_pbuf(p);
+    }
+    pbuf_add_header_force(p, skip);
+    return sum == 0;
+}
+
+/* A packet of ours, of which header and len bytes are quoted, was too long. */
+static void too_big(const uint8_t *quoted, size_t len, uint32_t mtu)
+{
+    enum { PORTS_AND_SEQUENCE = 8 };
+    ip_addr_t local, remote;
+    size_t skip = IP6_HLEN;
+    uint8_t protocol;
+    if (len < (ip_current_is_v6() ? IP6_HLEN : IP_HLEN) + PORTS_AND_SEQUENCE)
+        return;
+    memset(&local, 0, sizeof local);
+    memset(&remote, 0, sizeof remote);
+    if (ip_current_is_v6()) {
+        const struct ip6_hdr *header = (const void *)quoted;
+        protocol = IP6H_NEXTH(header);
+        ip_addr_copy_from_ip6_packed(local, header->src);
+        ip_addr_copy_from_ip6_packed(remote, header->dest);
+    } else {
+        const struct ip_hdr *header = (const void *)quoted;
+        protocol = IPH_PROTO(header);
+        skip = IPH_HL_BYTES(header);
+        ip_addr_copy_from_ip4(local, header->src);
+        ip_addr_copy_from_ip4(remote, header->dest);
+    }
+    if (protocol != IPPROTO_TCP || len < skip + PORTS_AND_SEQUENCE)
+        return;
+    uint16_t ports[2];
+    uint32_t sequence;
+    memcpy(ports, quoted + skip, sizeof ports);
+    memcpy(&sequence, quoted + skip + sizeof ports, sizeof sequence);
+    um_flow_mtu(&local, lwip_ntohs(ports[0]), &remote, lwip_ntohs(ports[1]),
+                lwip_ntohl(sequence), mtu);
+}
+
+/* Return: lwIP is to see it, too. */
+static bool heed(const uint8_t *message, size_t len)
+{
+    enum { HEADER = 8 };
+    uint32_t value;
+    if (len < HEADER)
+        return true;
+    memcpy(&value, message + 4, sizeof value);
+    value = lwip_ntohl(value);
+    if (!ip_current_is_v6()) {
+        if (message[0] == ICMP_DUR && message[1] == ICMP_DUR_FRAG)
+            too_big(message + HEADER, len - HEADER, value & UINT16_MAX);
+        return true;
+    }
+    if (message[0] == ICMP6_TYPE_RA)
+        return um_router_speaks(um_card_of(ip_current_input_netif()), message,
+                                len);
+    if (message[0] != ICMP6_TYPE_PTB)
+        return true;
+    /* No link has less; lwIP would divide its packets into nothing. */
+    if (value < IP6_MIN_MTU_LENGTH)
+        return false;
+    too_big(message + HEADER, len - HEADER, value);
+    return true;
+}
+
 static u8_t icmp_came(void *arg, struct raw_pcb *pcb, struct pbuf *p,
                       const ip_addr_t *addr)
 {
     (void)addr;
-    pass(arg, p, ip_current_header_tot_len(), 0, 0, pcb->protocol);
-    return 0;
+    struct um_stackd *d = arg;
+    u16_t skip = ip_current_header_tot_len();
+    if (!icmp_is_right(p, skip))
+        return 0; /* lwIP drops it */
+    pass(d, p, skip, 0, 0, pcb->protocol);
+    if (heed(d->scratch, p->tot_len - skip))
+        return 0;
+    pbuf_free(p);
+    return 1;
 }
 
 /* The card that a message names, or the one that routes lead to. */

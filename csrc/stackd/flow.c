@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lwip/priv/tcp_priv.h"
 #include "lwip/tcp.h"
 #include "stackd.h"
 
@@ -38,6 +39,7 @@ enum {
     RING = 1 << 22, /* at most; a window if that is smaller */
     WRITE_MAX = 0xffff,
     READS_AT_ONCE = 16,
+    MTU_MIN = 576, /* what every host takes (RFC 791) */
     RTO_FIRST = 10 /* ticks of 100 ms */
 };
 
@@ -512,6 +514,41 @@ void um_flow_close(struct um_stackd *d, uint64_t id)
         reset(flow, 0);
 }
 
+/* ---- path MTU ---- */
+
+/* Divide what is queued anew. */
+static void split(struct tcp_pcb *pcb)
+{
+    struct tcp_seg *first = pcb->unsent, *seg = first;
+    while (seg &&
+           (pcb->unsent = seg, tcp_split_unsent_seg(pcb, pcb->mss) == ERR_OK))
+        seg = seg->next;
+    pcb->unsent = first;
+}
+
+/* Whoever can make up such a message has to have seen the connection. */
+void um_flow_mtu(const ip_addr_t *local, uint16_t local_port,
+                 const ip_addr_t *remote, uint16_t remote_port,
+                 uint32_t sequence, uint32_t mtu)
+{
+    uint32_t headers = (IP_IS_V4(local) ? IP_HLEN : IP6_HLEN) + TCP_HLEN;
+    struct tcp_pcb *pcb = tcp_active_pcbs;
+    while (pcb &&
+           !(pcb->local_port == local_port && pcb->remote_port == remote_port &&
+             ip_addr_cmp_zoneless(&pcb->local_ip, local) &&
+             ip_addr_cmp_zoneless(&pcb->remote_ip, remote)))
+        pcb = pcb->next;
+    if (mtu < MTU_MIN) /* some routers do not say what they take */
+        mtu = MTU_MIN;
+    if (!pcb || !TCP_SEQ_BETWEEN(sequence, pcb->lastack, pcb->snd_nxt) ||
+        mtu - headers >= pcb->mss)
+        return;
+    pcb->mss = (u16_t)(mtu - headers);
+    tcp_rexmit_rto_prepare(pcb);
+    split(pcb);
+    tcp_output(pcb);
+}
+
 /* ---- connect ---- */
 
 /* lwIP repeats a SYN every 3 s. As Linux does it (RFC 6298): after 1 s, then twice
@@ -541,6 +578,9 @@ static err_t try_connect(struct um_stackd *d, const struct um_packet *packet,
     ip_addr_t local, remote;
     um_addr_to_lwip(d, &packet->local, &local);
     um_addr_to_lwip(d, &packet->remote, &remote);
+    struct um_card *card = um_card_find(d, packet->card);
+    if (card)
+        tcp_bind_netif(pcb, &card->netif);
     /* The switchboard sees to it that ports are used once. */
     ip_set_option(pcb, SOF_REUSEADDR);
     err_t rc = tcp_bind(pcb, &local, packet->local.port);

@@ -114,6 +114,7 @@ int um_stackd_step(struct um_stackd *d, int limit_ms)
     }
     sys_check_timeouts();
     um_flows_deliver(d);
+    um_addresses_tell(d);
     um_cards_flush(d);
     free_later(d);
     return d->ended ? -EPIPE : n < 0 ? 0 : n;

@@ -30,20 +30,29 @@ enum um_packet_kind {
         1, /* card, mtu, mac, flags; data: its name, 0, its VNL; or a
                            descriptor: a direct wire. Answered: READY */
     UM_PACKET_ADDRESS, /* card, local, prefix; flags: UM_PACKET_REMOVE, _AT_ONCE */
-    UM_PACKET_GATEWAY, /* card, remote */
+    UM_PACKET_GATEWAY, /* card, remote; flags: UM_PACKET_REMOVE */
     UM_PACKET_FORWARD, /* flags: 1 on, 0 off */
-    UM_PACKET_CONNECT, /* id, local, remote. Answered: CONNECTED or ENDED */
+    UM_PACKET_CONNECT, /* id, local, remote, card (0: whichever leads there).
+                           Answered: CONNECTED or ENDED */
     UM_PACKET_LISTEN,  /* id, local, backlog; flags: UM_PACKET_V6ONLY.
                            Answered: READY */
     UM_PACKET_START,   /* id, descriptor: move the bytes */
     UM_PACKET_CLOSE,   /* id of a listener, or of a connection: reset it */
     UM_PACKET_PORT,    /* local.port: taken; flags: UM_PACKET_REMOVE */
+    UM_PACKET_GROUP,   /* card, remote: a multicast group that is joined there;
+                           flags: UM_PACKET_REMOVE */
     UM_PACKET_SEND,    /* protocol, local, remote, card, ttl, tos; data */
     /* From the stack server. */
     UM_PACKET_READY,     /* id or card, error; of a card: mtu, mac */
     UM_PACKET_HAS,       /* card, local, prefix: an address that it got or, with
+                            UM_PACKET_REMOVE, lost; error EADDRINUSE: because
+                            another has it */
+    UM_PACKET_ROUTER,    /* card, remote: a gateway that it got or, with
                             UM_PACKET_REMOVE, lost */
-    UM_PACKET_ROUTER,    /* card, remote: the gateway that it got */
+    UM_PACKET_DNS,       /* card; data: the name servers that it knows of now,
+                            16 bytes each */
+    UM_PACKET_DOMAIN,    /* card; data: the domain that names are searched in,
+                            or nothing */
     UM_PACKET_CONNECTED, /* id, local */
     UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote */
     UM_PACKET_ENDED,     /* id, error; after a reset the descriptor comes back,
@@ -61,8 +70,11 @@ enum {
     UM_PACKET_SLAAC = 16,
     /* Packets have no checksums: both ends are ours, and neither forwards. */
     UM_PACKET_BARE = 32,
-    /* Of ADDRESS: it counts at once, without a search for a second of it. */
-    UM_PACKET_AT_ONCE = 64
+    /* Of ADDRESS: it counts at once; a second one on the link is told later. */
+    UM_PACKET_AT_ONCE = 64,
+    /* Of CARD: routers and name servers come from router advertisements, as
+     * with UM_PACKET_SLAAC, but no addresses. */
+    UM_PACKET_ROUTERS = 128
 };
 
 /* Set in the ids that a stack server gives, for what it accepts. */

@@ -52,9 +52,36 @@ struct um_link {
 };
 
 struct um_frame;
+struct um_alias;
+
+/* Who names name servers. */
+enum um_server_source {
+    UM_SERVERS_DHCP,
+    UM_SERVERS_DHCP6,
+    UM_SERVERS_RA,
+    UM_SERVER_SOURCES
+};
+
+enum { UM_SERVERS_MAX = 4, UM_ROUTERS_MAX = 4, UM_DOMAIN_MAX = 256 };
+
+struct um_servers {
+    int count;
+    struct um_packet_name name[UM_SERVERS_MAX];
+    uint32_t left[UM_SERVERS_MAX]; /* seconds; UINT32_MAX: for good */
+};
 
 struct um_card {
     struct netif netif;
+    struct um_alias *aliases; /* its further IPv4 addresses */
+    /* How long a prefix each IPv6 address was given with; 0: it was not. */
+    uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES];
+    ip6_addr_t gateway6; /* a given one, or "any" */
+    /* What was told upwards. */
+    struct um_packet_name routers[UM_ROUTERS_MAX];
+    int router_count;
+    struct um_servers servers[UM_SERVER_SOURCES];
+    char domain[UM_DOMAIN_MAX];
+    bool servers_changed, domain_changed, leased;
     struct um_watch watch;
     struct um_watch control; /* hangs up when the link is gone; fd -1: none */
     struct um_stackd *d;
@@ -95,7 +122,8 @@ struct um_stackd {
     struct raw_pcb *udp4, *udp6;  /* take what comes */
     uint8_t *message;             /* the one in hand */
     uint8_t *scratch;             /* UM_PACKET_DATA_MAX bytes, for a moment */
-    netif_ext_callback_t changes; /* of lwIP's addresses, for card.c */
+    netif_ext_callback_t changes; /* of lwIP's addresses, for address.c */
+    bool addresses_changed;       /* there is something to tell */
 };
 
 /* ---- loop.c ---- */
@@ -129,17 +157,44 @@ struct um_card *um_card_of(struct netif *netif);
  * on, or -1. Return: 0, or why there is none (ENODEV, ...), negative. */
 int um_card_add(struct um_stackd *d, const struct um_packet *packet,
                 const char *text, int fd);
-int um_card_address(struct um_stackd *d, const struct um_packet *packet);
-int um_card_gateway(struct um_stackd *d, const struct um_packet *packet);
 /* The batch of events in hand is over: send what was gathered. */
 void um_cards_flush(struct um_stackd *d);
-void um_forward_set(bool on);
 void um_cards_close(struct um_stackd *d);
+/* A frame has come, behind ETH_PAD_SIZE bytes; p is taken. */
+void um_card_input(struct um_card *card, struct pbuf *p);
+/* Make lwIP's side of one, whose state is its card. */
+err_t um_card_netif(struct netif *netif);
+
+/* ---- address.c ---- */
+
 /* Names, to lwIP's form and back. */
 void um_addr_to_lwip(struct um_stackd *d, const struct um_packet_name *name,
                      ip_addr_t *ret);
 void um_addr_from_lwip(struct um_stackd *d, const ip_addr_t *addr,
                        uint16_t port, struct um_packet_name *ret);
+/* A card is up, and asks for what it is to have; it ends. */
+void um_addresses_begin(struct um_card *card);
+void um_addresses_end(struct um_card *card);
+/* Do what a message asks for. */
+int um_card_address(struct um_stackd *d, const struct um_packet *packet);
+int um_card_gateway(struct um_stackd *d, const struct um_packet *packet);
+int um_card_group(struct um_stackd *d, const struct um_packet *packet);
+/* Does the card have this address? */
+bool um_card_owns4(struct um_card *card, const ip4_addr_t *addr);
+/* The netif of the card that a frame is for. */
+struct netif *um_address_netif(struct um_card *card, const struct pbuf *p);
+/* A router advertisement of len bytes has come. Return: it is for lwIP, too. */
+bool um_router_speaks(struct um_card *card, const uint8_t *message, size_t len);
+/* The batch of events in hand is over: tell what has changed. */
+void um_addresses_tell(struct um_stackd *d);
+void um_netif_changed(struct netif *netif, netif_nsc_reason_t reason,
+                      const netif_ext_callback_args_t *args);
+
+/* ---- route.c ---- */
+
+void um_forward_set(bool on);
+/* A netif's way out for an IPv4 packet, whose header is p's first byte. */
+err_t um_output4(struct netif *netif, struct pbuf *p, const ip4_addr_t *dest);
 
 /* wire.c, vde.c: plug a card in. Return: 0 or a negative errno. */
 int um_wire_open(struct um_card *card, int fd);
@@ -152,6 +207,11 @@ void um_flow_listen(struct um_stackd *d, const struct um_packet *packet);
 /* fd: owned from now on. */
 void um_flow_start(struct um_stackd *d, uint64_t id, int fd);
 void um_flow_close(struct um_stackd *d, uint64_t id);
+/* A segment of this connection, with this sequence number, was too long for a
+ * link on its way, which takes packets of mtu bytes. */
+void um_flow_mtu(const ip_addr_t *local, uint16_t local_port,
+                 const ip_addr_t *remote, uint16_t remote_port,
+                 uint32_t sequence, uint32_t mtu);
 /* The batch of frames in hand is over: write what it brought. */
 void um_flows_deliver(struct um_stackd *d);
 void um_flows_close(struct um_stackd *d);

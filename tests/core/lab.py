@@ -18,6 +18,8 @@ from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import NamedTuple
 
+from umview._core import lib
+
 _FORMAT = struct.Struct("=QQIi16sHHI16sHHIIIIHHhBB6s2xI")
 _LENGTH = struct.Struct("=H")  # before each frame of a message on a wire
 _LONGEST = 1 << 17
@@ -28,36 +30,41 @@ _WIRE_MTU = 65500
 class Kind(IntEnum):
     """enum um_packet_kind."""
 
-    CARD = 1
-    ADDRESS = 2
-    GATEWAY = 3
-    FORWARD = 4
-    CONNECT = 5
-    LISTEN = 6
-    START = 7
-    CLOSE = 8
-    PORT = 9
-    SEND = 10
-    READY = 11
-    HAS = 12
-    ROUTER = 13
-    CONNECTED = 14
-    ACCEPTED = 15
-    ENDED = 16
-    LOST = 17
-    RECEIVED = 18
+    CARD = lib.UM_PACKET_CARD
+    ADDRESS = lib.UM_PACKET_ADDRESS
+    GATEWAY = lib.UM_PACKET_GATEWAY
+    FORWARD = lib.UM_PACKET_FORWARD
+    CONNECT = lib.UM_PACKET_CONNECT
+    LISTEN = lib.UM_PACKET_LISTEN
+    START = lib.UM_PACKET_START
+    CLOSE = lib.UM_PACKET_CLOSE
+    PORT = lib.UM_PACKET_PORT
+    GROUP = lib.UM_PACKET_GROUP
+    SEND = lib.UM_PACKET_SEND
+    READY = lib.UM_PACKET_READY
+    HAS = lib.UM_PACKET_HAS
+    ROUTER = lib.UM_PACKET_ROUTER
+    DNS = lib.UM_PACKET_DNS
+    DOMAIN = lib.UM_PACKET_DOMAIN
+    CONNECTED = lib.UM_PACKET_CONNECTED
+    ACCEPTED = lib.UM_PACKET_ACCEPTED
+    ENDED = lib.UM_PACKET_ENDED
+    LOST = lib.UM_PACKET_LOST
+    RECEIVED = lib.UM_PACKET_RECEIVED
 
 
 class Flag(IntFlag):
     """The flags of a message."""
 
     NONE = 0
-    REMOVE = 1
-    V6ONLY = 2
-    DHCP = 4
-    DHCP6 = 8
-    SLAAC = 16
-    BARE = 32
+    REMOVE = lib.UM_PACKET_REMOVE
+    V6ONLY = lib.UM_PACKET_V6ONLY
+    DHCP = lib.UM_PACKET_DHCP
+    DHCP6 = lib.UM_PACKET_DHCP6
+    SLAAC = lib.UM_PACKET_SLAAC
+    BARE = lib.UM_PACKET_BARE
+    AT_ONCE = lib.UM_PACKET_AT_ONCE
+    ROUTERS = lib.UM_PACKET_ROUTERS
 
 
 class Name(NamedTuple):
@@ -190,12 +197,15 @@ class Stack:
         else:
             socket.send_fds(self.line, [packet.pack()], [end.fileno()])
 
-    def add(self, interface: str) -> None:
+    def add(self, interface: str, flags: Flag = Flag.NONE) -> None:
         """Give the card an address."""
         own = ipaddress.ip_interface(interface)
         prefix = own.network.prefixlen + (96 if own.version == 4 else 0)
         local = Name(str(own.ip))
-        self.send(Packet(Kind.ADDRESS, card=2, local=local, prefix=prefix))
+        message = Packet(
+            Kind.ADDRESS, card=2, local=local, prefix=prefix, flags=flags
+        )
+        self.send(message)
 
     def new_id(self) -> int:
         """Return a number that names a connection or a listener."""

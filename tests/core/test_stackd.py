@@ -132,23 +132,29 @@ def test_the_first_packet_waits_for_neighbour_discovery(pair: Lab) -> None:
     assert first[54] == _NEIGHBOR_SOLICITATION
 
 
-def test_an_address_that_is_taken_is_not_used(library: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [Flag.NONE, Flag.AT_ONCE], ids=["later", "at-once"])
+def test_an_address_that_is_taken_is_not_used(
+    library: Path, tmp_path: Path, flags: Flag
+) -> None:
     with lab(library, tmp_path) as one:
         one.ready()
-        one.stacks[1].add("fd09::1/64")
+        one.stacks[1].add("fd09::1/64", flags)
         one.wait(3)
-        has = [p for p in one.stacks[1].told if p.kind is Kind.HAS]
-        assert Name("fd09::1") not in [p.local for p in has]
+        told = [p for p in one.stacks[1].told if p.local == Name("fd09::1")]
+        assert (told[-1].flags, told[-1].error) == (Flag.REMOVE, errno.EADDRINUSE)
+        assert len(told) == (2 if flags else 1)  # at once: it was there for a moment
+        assert not one.stacks[0].take(Kind.HAS)  # who had it first keeps it
 
 
 def test_an_address_is_told_when_it_may_be_used(library: Path, tmp_path: Path) -> None:
     with lab(library, tmp_path) as one:
+        one.stacks[0].add("fd09::3/64", Flag.AT_ONCE)
         one.settle()
-        first = [p.local.address for p in one.stacks[0].told if p.kind is Kind.HAS]
-        assert first == ["10.9.0.1"]
+        first = {p.local.address for p in one.stacks[0].told if p.kind is Kind.HAS}
+        assert first == {"10.9.0.1", "fe80::ff:fe00:901", "fd09::3"}
         one.wait(3)
         later = {p.local.address for p in one.stacks[0].told if p.kind is Kind.HAS}
-        assert later == {"10.9.0.1", "fd09::1", "fe80::ff:fe00:901"}
+        assert later == first | {"fd09::1"}
 
 
 def _dhcp_reply(request: bytes, kind: int) -> bytes:

@@ -51,16 +51,22 @@
 #define IP_REASS_MAX_PBUFS 1024
 #define MEMP_NUM_REASSDATA 64
 #define IP_REASS_MAXAGE    30
-#define IP_FORWARD         1 /* where um_stackd_forwards() says so */
-#define LWIP_HOOK_IP4_CANFORWARD(p, dest) um_stackd_forwards()
-int um_stackd_forwards(void);
-#define LWIP_RAW                  1
-#define LWIP_ICMP                 1
-#define LWIP_IGMP                 1
-#define LWIP_MULTICAST_TX_OPTIONS 1
-#define LWIP_DHCP                 1
-#define LWIP_DNS                  0
-#define LWIP_DHCP_MAX_DNS_SERVERS 0
+#define IP_FORWARD         1 /* where um_forward4() says so */
+/* Two networks may share a link. */
+#define IP_FORWARD_ALLOW_TX_ON_RX_NETIF 1
+#define LWIP_RAW                        1
+#define LWIP_ICMP                       1
+#define LWIP_IGMP                       1
+#define LWIP_MULTICAST_TX_OPTIONS       1
+#define LWIP_DHCP                       1
+/* A server looks whether an address is taken before it offers it; to do that
+ * again takes a second more, in which a view waits. */
+#define DHCP_DOES_ARP_CHECK 0
+/* Its resolver is not compiled: address.c takes what DHCP would tell it. */
+#define LWIP_DNS                   1
+#define DNS_MAX_SERVERS            4
+#define LWIP_DHCP_MAX_DNS_SERVERS  4
+#define LWIP_DHCP6_MAX_DNS_SERVERS 4
 
 /* A pointer of 64 bits does not fit into the header of a fragment, where lwIP
  * keeps its list; with this it copies the header away. */
@@ -105,7 +111,23 @@ extern uint32_t um_tcp_window;
 /* lwIP counts time in ticks of twice this, 500 ms for a small device. With 100
  * a lost segment is sent again after 0.3 s and an acknowledgement delayed by at
  * most 50 ms: what Linux does (0.2 s, 40 ms). */
-#define TCP_TMR_INTERVAL 50
-#define TCP_SYNMAXRTX    7 /* see dialling() of flow.c */
+#define TCP_TMR_INTERVAL  50
+#define TCP_SYNMAXRTX     7 /* see dialling() of flow.c */
+#define LWIP_TCP_RTO_TIME 1000
+
+/* ---- what is asked of us: hooks.h ---- */
+
+#define LWIP_HOOK_FILENAME                "port/hooks.h"
+#define LWIP_HOOK_IP4_ROUTE_SRC           um_route4
+#define LWIP_HOOK_IP4_CANFORWARD(p, dest) um_forward4(p)
+#define LWIP_HOOK_IP6_ROUTE               um_route6
+#define LWIP_HOOK_IP6_INPUT               um_input6
+#define LWIP_HOOK_ND6_GET_GW              um_gateway6
+#define LWIP_HOOK_TCP_ISN                 um_first_sequence
+#define LWIP_HOOK_DHCP_APPEND_OPTIONS(netif, dhcp, state, message, type, len)  \
+    um_dhcp_ask(message, len)
+#define LWIP_HOOK_DHCP_PARSE_OPTION(netif, dhcp, state, message, type, option, \
+                                    len, p, at)                                \
+    um_dhcp_option(netif, option, len, p, at)
 
 #endif
