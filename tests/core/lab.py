@@ -202,9 +202,7 @@ class Stack:
         own = ipaddress.ip_interface(interface)
         prefix = own.network.prefixlen + (96 if own.version == 4 else 0)
         local = Name(str(own.ip))
-        message = Packet(
-            Kind.ADDRESS, card=2, local=local, prefix=prefix, flags=flags
-        )
+        message = Packet(Kind.ADDRESS, card=2, local=local, prefix=prefix, flags=flags)
         self.send(message)
 
     def new_id(self) -> int:
