@@ -102,7 +102,6 @@ test-sanitised:
 		LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) \
 		$(PYTHON) -m pytest -p no:cacheprovider tests/core/test_stackd.py $(ARGS)
 
-# Stacks on a virtual Ethernet, against what we did not write.
 # Browsers and other big programs: make test-apps ARGS="-k chromium"
 test-apps:
 	scripts/system-packages test apps
