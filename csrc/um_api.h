@@ -52,7 +52,9 @@ enum um_event_kind {
     UM_EVENT_CHILD,   /* um_switchboard_trace(): the process pid has ended or
                          stopped; request = its wait status, arg = whether
                          others are left */
-    UM_EVENT_ENDED    /* no process is left under the filter */
+    UM_EVENT_ENDED,   /* no process is left under the filter */
+    UM_EVENT_CARD /* stack; data = a message of its stack server about a card
+                         (struct um_packet, then its text) */
 };
 
 struct um_event {
@@ -137,6 +139,31 @@ struct um_socket_info {
 /* What stops them: ptrace(2), and no listener. */
 #define UM_FILTER_TRACE 4
 
+/* What a stack consists of: um_tables_set(). Card 1 is lo. */
+#define UM_MAX_CARDS     32
+#define UM_MAX_ADDRESSES 128
+#define UM_MAX_ROUTES    512
+#define UM_CARD_NAME     16
+struct um_card_entry {
+    int32_t number;
+    char name[UM_CARD_NAME];
+};
+struct um_card_address {
+    uint8_t addr[16];
+    int32_t prefix, card;
+};
+/* source: what a socket gets that takes this road, if there is one. */
+struct um_route {
+    uint8_t to[16], source[16];
+    int32_t prefix, road, card, has_source;
+};
+struct um_tables {
+    int32_t card_count, address_count, route_count;
+    struct um_card_entry cards[UM_MAX_CARDS];
+    struct um_card_address addresses[UM_MAX_ADDRESSES];
+    struct um_route routes[UM_MAX_ROUTES];
+};
+
 struct um_switchboard;
 
 /* The tables that say who answers: docs/compatibility.md is made from them. */
@@ -173,13 +200,10 @@ void um_switchboard_destroy(struct um_switchboard *sb);
 
 /* Add a stack. Return: its number (the first one is the view's default). */
 int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6);
-/* Give a stack an address of its own. card: interface index (1 is lo). */
-int um_address_add(struct um_switchboard *sb, int stack, int card,
-                   const uint8_t *address, int prefix);
-/* Add a route: longest prefix wins, the first of equals. source: the address
- * that a socket gets which takes this road, NULL for none. */
-int um_route_add(struct um_switchboard *sb, int stack, const uint8_t *to,
-                 int prefix, int road, int card, const uint8_t *source);
+/* Replace a stack's cards, addresses and routes; also while it runs. Of routes
+ * the longest prefix wins, the first of equals. */
+int um_tables_set(struct um_switchboard *sb, int stack,
+                  const struct um_tables *tables);
 /* Translate a destination before the road is chosen: relayed connections to
  * address and port (0: any) go to to_address and to_port (0: the same) of the
  * host. protocol: IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP or 0 for any. */
@@ -193,8 +217,9 @@ int um_forward_add(struct um_switchboard *sb, int stack, int protocol, int fd,
 /* Give a stack with packet cards the line to its stack server, whose cards are
  * there (csrc/stackd/packet_road.h). fd: owned from now on. */
 int um_line_add(struct um_switchboard *sb, int stack, int fd);
-/* Show content where a program opens path (absolute, normalised). */
-int um_file_add(struct um_switchboard *sb, const char *path,
+/* Show content where a program opens path (absolute, normalised), from now on;
+ * also while it runs. */
+int um_file_set(struct um_switchboard *sb, const char *path,
                 const void *content, size_t len);
 /* Ask what opening path gives, and whatever lies below it: UM_EVENT_OPEN. With
  * a '/' at its end only what lies below. */
@@ -253,6 +278,10 @@ void um_event_free(struct um_event *event);
 /* Put a datagram into the queue of a netlink socket. from: netlink port id of
  * the sender (0: the kernel). */
 int um_netlink_push(struct um_switchboard *sb, uint64_t cookie,
+                    const void *data, size_t len);
+/* Put a datagram into the queues of all sockets of a stack that listen to a
+ * group of NETLINK_ROUTE. group: RTNLGRP_*. */
+int um_netlink_tell(struct um_switchboard *sb, int stack, int group,
                     const void *data, size_t len);
 /* Note a write into the caller's memory, done when um_answer() is called. */
 int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,

@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, IntFlag
+from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from umview._core import ffi, lib
@@ -20,7 +21,15 @@ from umview.view import Road, Socket
 if TYPE_CHECKING:
     import socket
 
-    from umview.view import Address, Filter, Interface, Network, StackKind
+    from umview.view import (
+        Address,
+        Card,
+        Filter,
+        Interface,
+        Network,
+        Route,
+        StackKind,
+    )
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 
@@ -35,6 +44,7 @@ class EventKind(IntEnum):
     CALL = lib.UM_EVENT_CALL
     CHILD = lib.UM_EVENT_CHILD
     ENDED = lib.UM_EVENT_ENDED
+    CARD = lib.UM_EVENT_CARD
 
 
 class CallRow(NamedTuple):
@@ -308,6 +318,8 @@ class CardAt(IntFlag):
     DHCP6 = lib.UM_PACKET_DHCP6
     SLAAC = lib.UM_PACKET_SLAAC
     BARE = lib.UM_PACKET_BARE
+    ROUTERS = lib.UM_PACKET_ROUTERS
+    ONLY_V4 = lib.UM_PACKET_ONLY_V4
 
 
 class Ready(NamedTuple):
@@ -367,6 +379,83 @@ def read_ready(message: bytes) -> Ready | None:
     return Ready(packet.card, packet.error, bytes(ffi.buffer(packet.mac)), packet.mtu)
 
 
+def forward_message() -> bytes:
+    """Return the message that turns forwarding on (UM_PACKET_FORWARD)."""
+    packet = _packet(lib.UM_PACKET_FORWARD, 0)
+    packet.flags = 1
+    return bytes(ffi.buffer(packet))
+
+
+class NewsKind(IntEnum):
+    """What a stack server says about a card by itself (UM_PACKET_*)."""
+
+    HAS = lib.UM_PACKET_HAS
+    ROUTER = lib.UM_PACKET_ROUTER
+    DNS = lib.UM_PACKET_DNS
+    DOMAIN = lib.UM_PACKET_DOMAIN
+    LOST = lib.UM_PACKET_LOST
+    FOUND = lib.UM_PACKET_FOUND
+
+
+_NEWS = frozenset(NewsKind)
+
+
+class News(NamedTuple):
+    """Something that a stack server says about a card.
+
+    Attributes:
+        kind: What it is about.
+        card: The card's index; 0 for all.
+        is_gone: Whether what is named is there no longer.
+        own: An address of the card with its prefix (HAS).
+        peer: A router (ROUTER).
+        data: Name servers or a domain.
+        error: Why it is gone: EADDRINUSE, another on the link has the address.
+    """
+
+    kind: NewsKind
+    card: int
+    is_gone: bool
+    own: Interface
+    peer: Address
+    data: bytes
+    error: int = 0
+
+    @property
+    def servers(self) -> tuple[Address, ...]:
+        """The name servers (DNS): all that the card knows of now."""
+        return tuple(
+            _unpack(self.data[at : at + 16]) for at in range(0, len(self.data), 16)
+        )
+
+    @property
+    def domain(self) -> str:
+        """The domain that names are searched in (DOMAIN), or nothing."""
+        return self.data.decode("ascii", "replace")
+
+
+def read_news(message: bytes) -> News | None:
+    """Read what a stack server says; None if it is not about a card."""
+    packet: Any = ffi.from_buffer("struct um_packet *", message)
+    if packet.kind not in _NEWS:
+        return None
+    local = _unpack(bytes(packet.local.addr))
+    prefix = max(packet.prefix - 128 + local.max_prefixlen, 0)
+    return News(
+        kind=NewsKind(packet.kind),
+        card=packet.card,
+        is_gone=bool(packet.flags & lib.UM_PACKET_REMOVE),
+        own=ip_interface((local, prefix)),
+        peer=_unpack(bytes(packet.remote.addr)),
+        data=message[ffi.sizeof("struct um_packet") :],
+        error=packet.error,
+    )
+
+
+def _unpack(packed: bytes) -> Address:
+    return ip_address(packed[12:] if packed.startswith(_MAPPED) else packed)
+
+
 def become_subreaper() -> None:
     """Make orphaned descendants the children of this process.
 
@@ -410,39 +499,38 @@ class Switchboard:
         """Add a stack and return its number; the first is the view's default."""
         return check(lib.um_stack_add(self._sb, int(kind), ipv4, ipv6), "stack")
 
-    def add_address(self, stack: int, card: int, interface: Interface) -> None:
-        """Give a stack an address of its own, on the card of that index."""
-        check(
-            lib.um_address_add(
-                self._sb, stack, card, pack(interface.ip), _prefix(interface)
-            ),
-            f"address {interface}",
-        )
-
-    def add_route(
-        self, stack: int, to: Network, road: Road, card: int, source: Address | None
+    def set_tables(
+        self, stack: int, cards: Sequence[Card], routes: Sequence[Route]
     ) -> None:
-        """Add a route; the longest prefix wins.
+        """Replace a stack's cards, their addresses and the routes; also at run time.
 
-        Args:
-            stack: The stack's number.
-            to: The destinations.
-            road: Where they are reached.
-            card: The index of the card of this route.
-            source: The address that a socket gets which takes it, None for none.
+        Of routes the longest prefix wins, the first of equals.
+
+        Raises:
+            OSError: ENOSPC if they are too many.
         """
-        check(
-            lib.um_route_add(
-                self._sb,
-                stack,
-                pack(to.network_address),
-                _prefix(to),
-                int(road),
-                card,
-                ffi.NULL if source is None else pack(source),
-            ),
-            f"route {to}",
-        )
+        raw = ffi.new("struct um_tables *")
+        own = [(card.number, one) for card in cards for one in card.addresses]
+        for count, room, what in (
+            (len(cards), lib.UM_MAX_CARDS, "cards"),
+            (len(own), lib.UM_MAX_ADDRESSES, "addresses"),
+            (len(routes), lib.UM_MAX_ROUTES, "routes"),
+        ):
+            check(0 if count <= room else -errno.ENOSPC, what)
+        raw.card_count, raw.address_count = len(cards), len(own)
+        raw.route_count = len(routes)
+        for card, entry in zip(cards, raw.cards, strict=False):
+            entry.number, entry.name = card.number, card.name.encode()
+        for (number, one), row in zip(own, raw.addresses, strict=False):
+            ffi.buffer(row.addr)[:] = pack(one.ip)
+            row.prefix, row.card = _prefix(one), number
+        for route, row in zip(routes, raw.routes, strict=False):
+            ffi.buffer(row.to)[:] = pack(route.to.network_address)
+            row.prefix, row.road, row.card = _prefix(route.to), route.road, route.card
+            if route.source is not None:
+                ffi.buffer(row.source)[:] = pack(route.source)
+                row.has_source = 1
+        check(lib.um_tables_set(self._sb, stack, raw), "tables")
 
     def add_map(
         self,
@@ -511,9 +599,14 @@ class Switchboard:
             f"forward to port {port}",
         )
 
-    def add_file(self, path: str, content: bytes) -> None:
-        """Show content where a program opens path (absolute, normalised)."""
-        check(lib.um_file_add(self._sb, os.fsencode(path), content, len(content)), path)
+    def set_file(self, path: str, content: bytes) -> None:
+        """Show content where a program opens path, from now on; also at run time.
+
+        Args:
+            path: Absolute and normalised.
+            content: What is there.
+        """
+        check(lib.um_file_set(self._sb, os.fsencode(path), content, len(content)), path)
 
     def add_folder(self, path: str) -> None:
         """Have opens of path and below told (OPEN); of "path/" only those below."""
@@ -592,6 +685,13 @@ class Switchboard:
     def push_netlink(self, cookie: int, datagram: bytes) -> None:
         """Put a datagram of the kernel's into the queue of a netlink socket."""
         check(lib.um_netlink_push(self._sb, cookie, datagram, len(datagram)), "netlink")
+
+    def tell_netlink(self, stack: int, group: int, datagram: bytes) -> None:
+        """Put a datagram into the queues of all that listen to a group (RTNLGRP_*)."""
+        check(
+            lib.um_netlink_tell(self._sb, stack, group, datagram, len(datagram)),
+            "netlink",
+        )
 
     def answer(self, call: int, verdict: Verdict) -> None:
         """Answer a stopped call; one that was interrupted meanwhile is forgotten."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Callable, Sequence
 
@@ -110,6 +111,15 @@ def _open_setting(name: str, flags: int, stack: Stack) -> int:
 # ---- /sys/class/net ----
 
 
+def forget(folder: str) -> None:
+    """Have the tree of /sys/class/net made anew: the cards are not what they were.
+
+    Args:
+        folder: The view's own directory.
+    """
+    shutil.rmtree(f"{folder}/class-net", ignore_errors=True)
+
+
 def _open_class(name: str, flags: int, stack: Stack, folder: str) -> int:
     tree = f"{folder}/class-net"
     if not os.path.isdir(tree):
@@ -135,7 +145,7 @@ def _card_files(card: Card) -> dict[str, str]:
         "addr_len": "6",
         "address": card.mac.hex(":"),
         "broadcast": (bytes(6) if lo else b"\xff" * 6).hex(":"),
-        "carrier": "1",
+        "carrier": str(int(card.has_carrier)),
         "carrier_changes": "0",
         "carrier_down_count": "0",
         "carrier_up_count": "0",
@@ -150,7 +160,7 @@ def _card_files(card: Card) -> dict[str, str]:
         "mtu": str(card.mtu),
         "name_assign_type": "2",
         "netdev_group": "0",
-        "operstate": "unknown" if lo else "up",
+        "operstate": "unknown" if lo else "up" if card.has_carrier else "down",
         "tx_queue_len": "1000",
         "type": str(_ARPHRD_LOOPBACK if lo else _ARPHRD_ETHER),
         "uevent": f"INTERFACE={card.name}\nIFINDEX={card.number}",

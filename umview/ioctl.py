@@ -18,6 +18,7 @@ from umview.view import Card, Stack
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _LO_FLAGS = 0x49  # UP LOOPBACK RUNNING
 _CARD_FLAGS = 0x1043  # UP BROADCAST RUNNING MULTICAST
+_RUNNING = 0x40
 _QUEUE = 1000
 _SIOCETHTOOL = 0x8946
 _SIOCGMIIPHY, _SIOCGMIIREG = 0x8947, 0x8948
@@ -111,7 +112,9 @@ def _hardware(card: Card) -> bytes:
 
 _VALUES: dict[Siocgif, Callable[[Card], bytes]] = {
     Siocgif.FLAGS: lambda card: ifreq.flags_value(
-        _LO_FLAGS if card.is_loopback else _CARD_FLAGS
+        _LO_FLAGS
+        if card.is_loopback
+        else _CARD_FLAGS & ~(0 if card.has_carrier else _RUNNING)
     ),
     Siocgif.ADDR: lambda card: ifreq.address_value(_own(card).ip),
     Siocgif.DSTADDR: lambda card: ifreq.address_value(_own(card).ip),

@@ -10,6 +10,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from typing import NamedTuple
 
 from umview.abi import rtnetlink as rt
 from umview.errors import os_error
@@ -20,7 +21,8 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6, _AF_BRIDGE)
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _LO_FLAGS = 0x10049  # UP LOOPBACK RUNNING LOWER_UP
 _CARD_FLAGS = 0x11043  # UP BROADCAST RUNNING MULTICAST LOWER_UP
-_OPER_UNKNOWN, _OPER_UP = 0, 6
+_NO_CARRIER = ~0x10040  # RUNNING LOWER_UP
+_OPER_UNKNOWN, _OPER_DOWN, _OPER_UP = 0, 2, 6
 _IFA_F_PERMANENT = 0x80
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _TABLE_DEFAULT, _TABLE_MAIN, _TABLE_LOCAL = 253, 254, 255
@@ -35,6 +37,10 @@ _STATS = bytes(25 * 4)
 _QUEUE = 1000
 _RULES = ((0, _TABLE_LOCAL), (32766, _TABLE_MAIN), (32767, _TABLE_DEFAULT))
 _LO = (1).to_bytes(4, "little")
+_GROUP_LINK = 1
+_GROUPS = ((socket.AF_INET, 5, 7), (socket.AF_INET6, 9, 11))
+"""Of each family, the groups (RTNLGRP_*) of addresses and of routes."""
+_DELETED = 1  # of a type's two low bits, see rt.FIRST_ROUTE_TYPE
 _GET = 2  # of a type's two low bits, see rt.FIRST_ROUTE_TYPE
 
 
@@ -71,6 +77,37 @@ def _replies(stack: Stack, request: rt.Message) -> Iterator[rt.Message]:
     else:
         if request.flags & rt.Flag.ACK:
             yield rt.error(request, 0)
+
+
+def changes(before: Stack, after: Stack) -> Iterator[tuple[int, bytes]]:
+    """Yield what is told of a change: a group (RTNLGRP_*), and a datagram for it.
+
+    As in the kernel, an address comes before its routes, and goes after them.
+    """
+    old, new = list(_told(before)), list(_told(after))
+    for told in reversed(old):
+        if told not in new and told.group != _GROUP_LINK:
+            gone = rt.Message(told.new + _DELETED, 0, 0, 0, told.body)
+            yield told.group, rt.encode(gone)
+    for told in new:
+        if told not in old:
+            yield told.group, rt.encode(rt.Message(told.new, 0, 0, 0, told.body))
+
+
+class _Told(NamedTuple):
+    group: int
+    new: rt.Type
+    body: bytes
+
+
+def _told(stack: Stack) -> Iterator[_Told]:
+    for body in _links(stack, socket.AF_UNSPEC):
+        yield _Told(_GROUP_LINK, rt.Type.RTM_NEWLINK, body)
+    for family, addresses, routes in _GROUPS:
+        for body in _addresses(stack, family):
+            yield _Told(addresses, rt.Type.RTM_NEWADDR, body)
+        for body in _routes(stack, family):
+            yield _Told(routes, rt.Type.RTM_NEWROUTE, body)
 
 
 def _change(stack: Stack, request: rt.Message) -> None:
@@ -120,21 +157,25 @@ def _one_link(stack: Stack, request: rt.Message) -> rt.Message:
 
 def _link(card: Card) -> bytes:
     lo = card.is_loopback
+    flags = _LO_FLAGS if lo else _CARD_FLAGS
+    state = _OPER_UNKNOWN if lo else _OPER_UP
+    if not card.has_carrier:
+        flags, state = flags & _NO_CARRIER, _OPER_DOWN
     return rt.link_body(
         hardware=_ARPHRD_LOOPBACK if lo else _ARPHRD_ETHER,
         index=card.number,
-        flags=_LO_FLAGS if lo else _CARD_FLAGS,
+        flags=flags,
         attrs={
             rt.Link.IFNAME: rt.text(card.name),
             rt.Link.TXQLEN: rt.u32(_QUEUE),
-            rt.Link.OPERSTATE: bytes((_OPER_UNKNOWN if lo else _OPER_UP,)),
+            rt.Link.OPERSTATE: bytes((state,)),
             rt.Link.LINKMODE: b"\0",
             rt.Link.MTU: rt.u32(card.mtu),
             rt.Link.GROUP: rt.u32(0),
             rt.Link.PROMISCUITY: rt.u32(0),
             rt.Link.NUM_TX_QUEUES: rt.u32(1),
             rt.Link.NUM_RX_QUEUES: rt.u32(1),
-            rt.Link.CARRIER: b"\1",
+            rt.Link.CARRIER: bytes((card.has_carrier,)),
             rt.Link.QDISC: rt.text("noqueue"),
             rt.Link.ADDRESS: card.mac,
             rt.Link.BROADCAST: bytes(6) if lo else b"\xff" * 6,
@@ -170,10 +211,17 @@ def _address(card: Card, own: Interface) -> bytes:
         family=_family(own.version),
         prefix=own.network.prefixlen,
         flags=_IFA_F_PERMANENT,
-        scope=_SCOPE_HOST if card.is_loopback else _SCOPE_UNIVERSE,
+        scope=_scope(card, own),
         index=card.number,
         attrs=attrs,
     )
+
+
+def _scope(card: Card, own: Interface) -> int:
+    if card.is_loopback:
+        return _SCOPE_HOST
+    is_near = own.version == 6 and own.is_link_local
+    return _SCOPE_LINK if is_near else _SCOPE_UNIVERSE
 
 
 # ---- routes ----

@@ -22,7 +22,7 @@ from umview.errors import os_error
 from umview.view import Address, Card, Interface, Socket, TcpState, in_family, is_listed
 
 _RTF_UP, _RTF_GATEWAY, _RTF_LOCAL6 = 1, 2, 0x80200001
-_HOST_SCOPE, _GLOBAL_SCOPE = 0x10, 0
+_HOST_SCOPE, _LINK_SCOPE, _GLOBAL_SCOPE = 0x10, 0x20, 0
 _PERMANENT = 0x80
 _METRIC_LOCAL, _METRIC_CONNECTED, _METRIC_DEFAULT = 0, 256, 1024
 _ALL_HOSTS, _ALL_NODES = "010000E0", "ff020000000000000000000000000001"
@@ -94,10 +94,16 @@ def _own(cards: Sequence[Card], version: int) -> Iterator[tuple[Card, Interface]
 def _if_inet6(cards: Sequence[Card]) -> str:
     return "".join(
         f"{own.packed.hex()} {card.number:02x} {own.network.prefixlen:02x} "
-        f"{_HOST_SCOPE if card.is_loopback else _GLOBAL_SCOPE:02x} "
+        f"{_scope(card, own):02x} "
         f"{_PERMANENT:02x} {card.name:>8}\n"
         for card, own in _own(cards, 6)
     )
+
+
+def _scope(card: Card, own: Interface) -> int:
+    if card.is_loopback:
+        return _HOST_SCOPE
+    return _LINK_SCOPE if own.is_link_local else _GLOBAL_SCOPE
 
 
 def _route(cards: Sequence[Card]) -> str:

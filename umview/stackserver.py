@@ -45,6 +45,7 @@ class StackServer:
         theirs.close()
         os.waitpid(child, 0)
         self.line.settimeout(_SECONDS)
+        self._early: list[bytes] = []
 
     def plug(
         self,
@@ -74,6 +75,7 @@ class StackServer:
             while data := self.line.recv(1 << 16):
                 if ready := _ffi.read_ready(data):
                     return ready
+                self._early.append(data)
         except TimeoutError:
             raise UmviewError(f"{where}: no answer within {_SECONDS} s") from None
         except OSError as exc:
@@ -87,6 +89,29 @@ class StackServer:
     def add_gateway(self, card: int, gateway: Address) -> None:
         """Name a card's gateway."""
         self.line.send(_ffi.gateway_message(card, gateway))
+
+    def forward(self) -> None:
+        """Let it forward packets from card to card."""
+        self.line.send(_ffi.forward_message())
+
+    def listen(self, seconds: float) -> bytes | None:
+        """Return the next thing that it says, None if it is silent for so long.
+
+        Raises:
+            UmviewError: It has died.
+        """
+        if self._early:
+            return self._early.pop(0)
+        self.line.settimeout(max(seconds, 0.001))
+        try:
+            data = self.line.recv(1 << 17)
+        except TimeoutError:
+            return None
+        except OSError as exc:
+            raise UmviewError(f"the stack server is lost: {exc.strerror}") from exc
+        if not data:
+            raise UmviewError("the stack server has died")
+        return data
 
 
 def _become(line: int) -> NoReturn:

@@ -93,8 +93,7 @@ def _apart(switchboard: Switchboard) -> Stack:
     kind = StackKind.APART
     card = lo(4, 6)
     number = switchboard.add_stack(kind, ipv4=True, ipv6=True)
-    for address in card.addresses:
-        switchboard.add_address(number, card.number, address)
+    switchboard.set_tables(number, (card,), ())
     return Stack(number, kind, (card,))
 
 
@@ -323,6 +322,8 @@ class _Supervisor:
                     self._answer(event, partial(self._ioctl, event))
                 case EventKind.OPEN:
                     self._answer(event, partial(self._open, event))
+                case EventKind.CARD:
+                    self._heard(event)
                 case EventKind.CALL:
                     if self._trace:
                         self._trace.add(event.data)
@@ -336,6 +337,22 @@ class _Supervisor:
                     self._running = False
         if self._trace:
             self._trace.flush()
+
+    def _heard(self, event: Event) -> None:
+        """Take news of a card; tell those who listen to netlink what has changed."""
+        from umview import netlink
+
+        before = self._stacks[event.stack]
+        if before.keeper is None:
+            return
+        after = before._replace(cards=before.keeper.hear(event.data))
+        self._stacks[event.stack] = after
+        if before.carriers != after.carriers:
+            from umview import files
+
+            files.forget(self._runtime.path)
+        for group, datagram in netlink.changes(before, after):
+            self._switchboard.tell_netlink(after.number, group, datagram)
 
     def _answer(self, event: Event, handler: Callable[[], Verdict]) -> None:
         verdict = boundary.answer(event.kind.name.lower(), handler)

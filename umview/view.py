@@ -56,6 +56,22 @@ class Filter(IntFlag):
     TRACE = 4
 
 
+class Route(NamedTuple):
+    """A route of a stack.
+
+    Attributes:
+        to: The destinations.
+        road: Where they are reached.
+        card: The index of its card.
+        source: The address that a socket gets which takes it; None for none.
+    """
+
+    to: Network
+    road: Road
+    card: int
+    source: Address | None = None
+
+
 class Card(NamedTuple):
     """A network interface of a stack.
 
@@ -66,6 +82,7 @@ class Card(NamedTuple):
         mtu: The longest packet that it takes.
         addresses: Its addresses, each with its prefix.
         gateways: The routers of the default routes that leave by this card.
+        has_carrier: Whether what it is plugged into is there.
     """
 
     number: int
@@ -74,6 +91,7 @@ class Card(NamedTuple):
     mtu: int
     addresses: tuple[Interface, ...]
     gateways: tuple[Address, ...] = ()
+    has_carrier: bool = True
 
     @property
     def is_loopback(self) -> bool:
@@ -166,6 +184,21 @@ class Service(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Who knows what becomes of a stack's cards while it runs."""
+
+    def hear(self, message: bytes) -> tuple[Card, ...]:
+        """Take what the stack server says about a card, and do what follows.
+
+        Args:
+            message: As it came on the line (csrc/stackd/packet_road.h).
+
+        Returns:
+            The cards as they are now.
+        """
+        ...
+
+
 class Stack(NamedTuple):
     """A stack of a view.
 
@@ -174,9 +207,16 @@ class Stack(NamedTuple):
         kind: What it does with sockets.
         cards: Its cards; none where the kind is NULL or NATIVE.
         services: What serves it from the supervisor.
+        keeper: Who keeps its cards; None where they do not change.
     """
 
     number: int
     kind: StackKind
     cards: tuple[Card, ...] = ()
     services: tuple[Service, ...] = ()
+    keeper: Keeper | None = None
+
+    @property
+    def carriers(self) -> tuple[bool, ...]:
+        """Which of its cards have a carrier."""
+        return tuple(card.has_carrier for card in self.cards)

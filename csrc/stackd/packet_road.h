@@ -57,7 +57,8 @@ enum um_packet_kind {
     UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote */
     UM_PACKET_ENDED,     /* id, error; after a reset the descriptor comes back,
                             for the program is to see it */
-    UM_PACKET_LOST,      /* card: its link is gone, for good */
+    UM_PACKET_LOST,      /* card: its link is gone */
+    UM_PACKET_FOUND,     /* card: it is there again */
     UM_PACKET_RECEIVED   /* protocol, local, remote, card, ttl, tos; data */
 };
 
@@ -74,7 +75,9 @@ enum {
     UM_PACKET_AT_ONCE = 64,
     /* Of CARD: routers and name servers come from router advertisements, as
      * with UM_PACKET_SLAAC, but no addresses. */
-    UM_PACKET_ROUTERS = 128
+    UM_PACKET_ROUTERS = 128,
+    /* Of CARD: it has no IPv6, not even an address of its own making. */
+    UM_PACKET_ONLY_V4 = 256
 };
 
 /* Set in the ids that a stack server gives, for what it accepts. */

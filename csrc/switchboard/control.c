@@ -30,13 +30,7 @@ enum {
 
 static int choose_card(const struct um_sock *sock, int card)
 {
-    const struct um_stack *stack = sock->stack;
-    if (card == 0 || card == UM_CARD_LO)
-        return 0;
-    for (int i = 0; i < stack->address_count; i++)
-        if (stack->addresses[i].card == card)
-            return 0;
-    return -ENODEV;
+    return card == 0 || um_stack_card_name(sock->stack, card) ? 0 : -ENODEV;
 }
 
 static int choose_source(const struct um_sock *sock, const uint8_t addr[16],

@@ -85,27 +85,51 @@ static int have_files(struct um_switchboard *sb)
     return sb->files ? 0 : -ENOMEM;
 }
 
-int um_file_add(struct um_switchboard *sb, const char *path,
+/* Return: a descriptor of a file with that content. */
+static int file_of(const char *path, const void *content, size_t len)
+{
+    int fd = memfd_create(path, MFD_CLOEXEC);
+    if (fd < 0 ||
+        (write(fd, content, len) == (ssize_t)len && fchmod(fd, 0444) == 0))
+        return fd < 0 ? -errno : fd;
+    close(fd);
+    return -EIO;
+}
+
+int um_file_put(struct um_switchboard *sb, const char *path,
                 const void *content, size_t len)
 {
     if (have_files(sb) < 0)
         return -ENOMEM;
-    struct file *f = calloc(1, sizeof *f);
-    if (!f)
-        return -ENOMEM;
-    f->path = strdup(path);
-    f->fd = memfd_create(path, MFD_CLOEXEC);
-    if (!f->path || f->fd < 0 || write(f->fd, content, len) != (ssize_t)len ||
-        fchmod(f->fd, 0444) != 0) {
-        if (f->fd >= 0)
-            close(f->fd);
-        free(f->path);
-        free(f);
-        return -EIO;
+    int fd = file_of(path, content, len);
+    if (fd < 0)
+        return fd;
+    struct file *f = sb->files->files;
+    while (f && strcmp(f->path, path) != 0)
+        f = f->next;
+    if (f) {
+        close(f->fd);
+        f->fd = fd;
+        return 0;
     }
-    f->next = sb->files->files;
+    f = calloc(1, sizeof *f);
+    char *copy = strdup(path);
+    if (!f || !copy) {
+        close(fd);
+        free(f);
+        free(copy);
+        return -ENOMEM;
+    }
+    *f = (struct file){sb->files->files, copy, fd};
     sb->files->files = f;
     return 0;
+}
+
+int um_file_set(struct um_switchboard *sb, const char *path,
+                const void *content, size_t len)
+{
+    return sb->running ? um_order_file(sb, path, content, len)
+                       : um_file_put(sb, path, content, len);
 }
 
 int um_folder_add(struct um_switchboard *sb, const char *path)

@@ -21,7 +21,8 @@
 struct um_netlink {
     struct um_list link; /* in um_dgrams.netlinks */
     struct um_sock *sock;
-    uint32_t portid, groups;
+    uint32_t portid;
+    uint64_t groups; /* bit n: group n + 1 */
 };
 
 int um_netlink_open(struct um_switchboard *sb, struct um_sock *sock, int end)
@@ -104,7 +105,8 @@ um_verdict um_netlink_bind(struct um_call *call, const void *sockaddr,
         netlink->portid = name.nl_pid;
     }
     autobind(call->sb, call->sock, call->tid);
-    netlink->groups = name.nl_groups;
+    netlink->groups =
+        (netlink->groups & ~(uint64_t)UINT32_MAX) | name.nl_groups;
     return 0;
 }
 
@@ -137,7 +139,7 @@ size_t um_netlink_name(struct um_sock *sock, bool peer,
     struct sockaddr_nl name = {.nl_family = AF_NETLINK};
     if (!peer) {
         name.nl_pid = sock->netlink->portid;
-        name.nl_groups = sock->netlink->groups;
+        name.nl_groups = (uint32_t)sock->netlink->groups;
     }
     memset(ret, 0, sizeof *ret);
     memcpy(ret, &name, sizeof name);
@@ -193,4 +195,31 @@ int um_netlink_deliver(struct um_switchboard *sb, struct um_sock *sock,
     struct um_arrival arrival = {.len = (uint32_t)len};
     um_dgram_deliver(sb, sock, &arrival, data);
     return 0;
+}
+
+/* ---- groups ---- */
+
+static uint64_t bit_of(int group)
+{
+    return group > 0 && group <= 64 ? UINT64_C(1) << (group - 1) : 0;
+}
+
+void um_netlink_member(struct um_sock *sock, int group, bool is)
+{
+    if (is)
+        sock->netlink->groups |= bit_of(group);
+    else
+        sock->netlink->groups &= ~bit_of(group);
+}
+
+void um_netlink_spread(struct um_switchboard *sb, struct um_stack *stack,
+                       int group, const void *data, size_t len)
+{
+    struct um_list *head = &um_dgrams_of(sb)->netlinks;
+    for (struct um_list *l = head->next; l != head; l = l->next) {
+        struct um_netlink *netlink = UM_CONTAINER(l, struct um_netlink, link);
+        if (netlink->groups & bit_of(group) && netlink->sock->stack == stack &&
+            netlink->sock->protocol == NETLINK_ROUTE)
+            um_netlink_deliver(sb, netlink->sock, data, len);
+    }
 }

@@ -15,27 +15,6 @@
 
 /* ---- cards ---- */
 
-enum { CARD_LO = UM_CARD_LO, CARD_NAT0 = 2 };
-
-static const char *card_name(int card)
-{
-    return card == CARD_LO ? "lo" : card == CARD_NAT0 ? "nat0" : NULL;
-}
-
-static bool card_exists(const struct um_stack *stack, int card)
-{
-    for (int i = 0; i < stack->address_count; i++)
-        if (stack->addresses[i].card == card)
-            return true;
-    return card == CARD_LO;
-}
-
-/* Where packets go that name no card: nat0, or lo in a view without it. */
-static int default_card(const struct um_stack *stack)
-{
-    return card_exists(stack, CARD_NAT0) ? CARD_NAT0 : CARD_LO;
-}
-
 static int bind_to_card(struct um_call *call, int card)
 {
     /* Only CAP_NET_RAW may change it (sock_bindtoindex_locked()). */
@@ -56,16 +35,16 @@ int option_set_bindtodevice(struct um_call *call, const struct row *row,
     memcpy(name, value, len < sizeof(name) ? len : sizeof(name) - 1);
     if (name[0] == '\0')
         return bind_to_card(call, 0);
-    for (int card = CARD_LO; card <= CARD_NAT0; card++)
-        if (card_exists(call->sock->stack, card) &&
-            strcmp(name, card_name(card)) == 0)
-            return bind_to_card(call, card);
+    const struct um_stack *stack = call->sock->stack;
+    for (int i = 0; i < stack->card_count; i++)
+        if (strcmp(name, stack->cards[i].name) == 0)
+            return bind_to_card(call, stack->cards[i].number);
     return -ENODEV;
 }
 
 int option_get_bindtodevice(struct um_call *call, uint8_t *ret, size_t asked)
 {
-    const char *name = card_name(call->sock->card);
+    const char *name = um_stack_card_name(call->sock->stack, call->sock->card);
 
     if (name == NULL)
         return 0;
@@ -251,7 +230,7 @@ int um_options_multicast_card(const struct um_sock *sock, bool v4)
     }
     if (card == 0)
         card = um_stack_card(sock->stack, sock->local.addr);
-    return card != 0 ? card : default_card(sock->stack);
+    return card != 0 ? card : um_stack_groups_card(sock->stack);
 }
 
 static int check_group(struct um_call *call, const struct row *row,
@@ -279,8 +258,8 @@ static int ask(struct um_call *call, const struct row *row,
     if (rc < 0)
         return rc;
     if (ret->card == 0)
-        ret->card = default_card(call->sock->stack);
-    return card_exists(call->sock->stack, ret->card) ? 0 : -ENODEV;
+        ret->card = um_stack_groups_card(call->sock->stack);
+    return um_stack_card_name(call->sock->stack, ret->card) ? 0 : -ENODEV;
 }
 
 /* An abandoned call runs again, and must not find itself there. */
@@ -332,7 +311,7 @@ int option_set_leave(struct um_call *call, const struct row *row,
         return rc;
     /* "No card" is any for IPv6, and the default one for IPv4. */
     if (asked.card <= 0 && row->level == IPPROTO_IP)
-        asked.card = default_card(call->sock->stack);
+        asked.card = um_stack_groups_card(call->sock->stack);
     option = find_member(call->sock, asked.group, asked.card, asked.card == 0);
     if (option == NULL)
         return -EADDRNOTAVAIL;
@@ -431,7 +410,7 @@ int option_set_multicast_if4(struct um_call *call, const struct row *row,
         memcpy(&card, value + offsetof(struct ip_mreqn, imr_ifindex),
                sizeof(card));
     from_v4(at, addr);
-    if (card != 0 && !card_exists(call->sock->stack, card))
+    if (card != 0 && !um_stack_card_name(call->sock->stack, card))
         return -EADDRNOTAVAIL;
     if (card == 0 && !um_addr_is_any(addr) &&
         um_stack_card(call->sock->stack, addr) == 0)
@@ -455,7 +434,7 @@ int option_set_card(struct um_call *call, const struct row *row,
         return -EINVAL;
     memcpy(&raw, value, sizeof(raw));
     card = swapped ? (int)ntohl((uint32_t)raw) : raw;
-    if (card != 0 && !card_exists(call->sock->stack, card))
+    if (card != 0 && !um_stack_card_name(call->sock->stack, card))
         return swapped ? -EADDRNOTAVAIL : -ENODEV;
     return option_keep(call->sock, row->level, row->name, value, sizeof(raw),
                        raw);

@@ -31,6 +31,7 @@
  * relayed stream for what shows on the wire.
  */
 #include <errno.h>
+#include <linux/netlink.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
@@ -369,6 +370,13 @@ static int set_by_model(struct um_call *call, const struct row *row,
     model_give_back(row, fd);
     if (rc < 0)
         return rc;
+    if (row->level == LEVEL_NETLINK && (row->name == NETLINK_ADD_MEMBERSHIP ||
+                                        row->name == NETLINK_DROP_MEMBERSHIP)) {
+        memcpy(&effect, value, sizeof(effect));
+        um_netlink_member(call->sock, effect,
+                          row->name == NETLINK_ADD_MEMBERSHIP);
+        return 0;
+    }
     return option_keep(call->sock, row->level,
                        plain_name(row->level, row->name), value, len, effect);
 }

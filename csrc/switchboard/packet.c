@@ -356,6 +356,20 @@ static void received(struct um_line *line, const struct um_packet *packet)
 
 /* ---- what the stack server says ---- */
 
+/* Python decides what becomes of the tables. */
+static void tell_of_card(struct um_line *line, const struct um_packet *packet)
+{
+    struct um_event event = {.kind = UM_EVENT_CARD,
+                             .stack = (uint32_t)line->stack->number,
+                             .len = (uint32_t)sizeof *packet + packet->len};
+    event.data = malloc(event.len);
+    if (!event.data)
+        return;
+    memcpy(event.data, packet, sizeof *packet);
+    memcpy(event.data + sizeof *packet, line->message, packet->len);
+    um_tell_python(line->stack->sb, &event);
+}
+
 static void obey(struct um_line *line, const struct um_packet *packet)
 {
     struct um_conn *conn;
@@ -382,6 +396,14 @@ static void obey(struct um_line *line, const struct um_packet *packet)
                    "stack %d: no listener by packets: %s", line->stack->number,
                    strerror(packet->error));
         break;
+    case UM_PACKET_HAS:
+    case UM_PACKET_ROUTER:
+    case UM_PACKET_DNS:
+    case UM_PACKET_DOMAIN:
+    case UM_PACKET_LOST:
+    case UM_PACKET_FOUND:
+        tell_of_card(line, packet);
+        break;
     default:
         break;
     }
@@ -390,6 +412,8 @@ static void obey(struct um_line *line, const struct um_packet *packet)
 static void lost(struct um_line *line)
 {
     struct um_switchboard *sb = line->stack->sb;
+    struct um_packet packet = {.kind = UM_PACKET_LOST};
+    tell_of_card(line, &packet);
     um_watch_remove(sb, &line->watch);
     close(line->watch.fd);
     line->watch.fd = -1;

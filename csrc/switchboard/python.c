@@ -30,6 +30,9 @@ enum order_kind {
     ORDER_ANSWER,
     ORDER_OPEN,
     ORDER_NETLINK,
+    ORDER_TELL,
+    ORDER_TABLES,
+    ORDER_FILE,
     ORDER_LIST
 };
 
@@ -43,11 +46,12 @@ struct listing {
 struct order {
     struct order *next;
     enum order_kind kind;
-    uint64_t id;      /* notification, or cookie for ORDER_NETLINK */
-    uint64_t address; /* for ORDER_OPEN: the flags */
+    uint64_t id;      /* notification; or cookie for ORDER_NETLINK, or stack */
+    uint64_t address; /* for ORDER_OPEN: the flags; for ORDER_TELL: the group;
+                         for ORDER_FILE: how long the path is, that comes first */
     int64_t value;    /* a verdict; a descriptor for ORDER_OPEN */
     size_t len;
-    uint8_t data[];
+    _Alignas(8) uint8_t data[];
 };
 
 struct um_python {
@@ -233,6 +237,42 @@ int um_netlink_push(struct um_switchboard *sb, uint64_t cookie,
     return rc;
 }
 
+int um_netlink_tell(struct um_switchboard *sb, int stack, int group,
+                    const void *data, size_t len)
+{
+    int rc =
+        order(sb, ORDER_TELL, (uint64_t)stack, (uint64_t)group, 0, data, len);
+    if (rc == 0)
+        kick(sb->kick_fd);
+    return rc;
+}
+
+int um_order_tables(struct um_switchboard *sb, int stack,
+                    const struct um_tables *tables)
+{
+    int rc =
+        order(sb, ORDER_TABLES, (uint64_t)stack, 0, 0, tables, sizeof *tables);
+    if (rc == 0)
+        kick(sb->kick_fd);
+    return rc;
+}
+
+int um_order_file(struct um_switchboard *sb, const char *path,
+                  const void *content, size_t len)
+{
+    size_t path_size = strlen(path) + 1;
+    uint8_t *both = malloc(path_size + len);
+    if (!both)
+        return -ENOMEM;
+    memcpy(both, path, path_size);
+    memcpy(both + path_size, content, len);
+    int rc = order(sb, ORDER_FILE, 0, path_size, 0, both, path_size + len);
+    free(both);
+    if (rc == 0)
+        kick(sb->kick_fd);
+    return rc;
+}
+
 int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,
                     const void *data, size_t len)
 {
@@ -342,20 +382,44 @@ int um_socket_list(struct um_switchboard *sb, struct um_socket_info *ret,
     return listing.count;
 }
 
-static void carry_out(struct um_switchboard *sb, const struct order *o)
+/* Return: false if the order is about a stopped call. */
+static bool carry_out_for_all(struct um_switchboard *sb, const struct order *o)
 {
-    if (o->kind == ORDER_LIST) {
-        struct listing *listing;
+    struct listing *listing;
+    struct um_sock *sock;
+    switch (o->kind) {
+    case ORDER_LIST:
         memcpy(&listing, o->data, sizeof listing);
         list_sockets(sb, listing);
-        return;
-    }
-    if (o->kind == ORDER_NETLINK) {
-        struct um_sock *sock = um_sock_find(sb, o->id);
+        return true;
+    case ORDER_NETLINK:
+        sock = um_sock_find(sb, o->id);
         if (sock)
             um_netlink_deliver(sb, sock, o->data, o->len);
-        return;
+        return true;
+    case ORDER_TELL:
+        um_netlink_spread(sb, sb->stacks[o->id], (int)o->address, o->data,
+                          o->len);
+        return true;
+    case ORDER_TABLES:
+        um_stack_set(sb->stacks[o->id], (const void *)o->data);
+        return true;
+    case ORDER_FILE:
+        um_file_put(sb, (const char *)o->data, o->data + o->address,
+                    o->len - o->address);
+        return true;
+    case ORDER_WRITE:
+    case ORDER_ANSWER:
+    case ORDER_OPEN:
+        break;
     }
+    return false;
+}
+
+static void carry_out(struct um_switchboard *sb, const struct order *o)
+{
+    if (carry_out_for_all(sb, o))
+        return;
     struct um_parked *parked = um_parked_find(sb, o->id);
     if (o->kind == ORDER_OPEN) {
         int fd = (int)o->value;

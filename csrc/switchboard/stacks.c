@@ -46,22 +46,36 @@ static const struct um_map *find_map(const struct um_stack *stack, int protocol,
     return best;
 }
 
+/* card: the one that it has to leave by, or 0. */
 static const struct um_route *find_route(const struct um_stack *stack,
-                                         const uint8_t addr[16])
+                                         const uint8_t addr[16], int card)
 {
     const struct um_route *best = NULL;
     for (int i = 0; i < stack->route_count; i++) {
         const struct um_route *route = &stack->routes[i];
         if (in_prefix(addr, route->to, route->prefix) &&
+            (!card || route->card == card) &&
             (!best || route->prefix > best->prefix))
             best = route;
     }
     return best;
 }
 
-int um_stack_route(const struct um_stack *stack, int protocol,
-                   const struct um_name *dest, struct um_name *host,
-                   uint8_t source[16])
+/* A link-local destination names its card; else the routes by the card that the
+ * socket is bound to come first, if it is bound to one. */
+static const struct um_route *choose(const struct um_stack *stack,
+                                     const struct um_name *dest, int card)
+{
+    if (dest->scope)
+        return find_route(stack, dest->addr, (int)dest->scope);
+    const struct um_route *by_card =
+        card ? find_route(stack, dest->addr, card) : NULL;
+    return by_card ? by_card : find_route(stack, dest->addr, 0);
+}
+
+static int route_by(const struct um_stack *stack, int protocol,
+                    const struct um_name *dest, int card, struct um_name *host,
+                    uint8_t source[16])
 {
     bool v4 = um_addr_is_v4(dest->addr);
     if (v4 ? !stack->ipv4 : !stack->ipv6)
@@ -75,7 +89,7 @@ int um_stack_route(const struct um_stack *stack, int protocol,
         memcpy(source, v4 ? um_loopback4 : um_loopback6, 16);
     if (um_stack_owns(stack, host->addr))
         return UM_ROAD_LOCAL;
-    const struct um_route *route = find_route(stack, dest->addr);
+    const struct um_route *route = choose(stack, dest, card);
     if (!route)
         return -ENETUNREACH;
     if (route->has_source)
@@ -91,12 +105,36 @@ int um_stack_route(const struct um_stack *stack, int protocol,
     return UM_ROAD_RELAY;
 }
 
+int um_stack_route(const struct um_stack *stack, int protocol,
+                   const struct um_name *dest, struct um_name *host,
+                   uint8_t source[16])
+{
+    return route_by(stack, protocol, dest, 0, host, source);
+}
+
 int um_stack_card(const struct um_stack *stack, const uint8_t addr[16])
 {
     for (int i = 0; i < stack->address_count; i++)
         if (um_addr_equal(stack->addresses[i].addr, addr))
             return stack->addresses[i].card;
     return um_addr_is_loopback(addr) ? UM_CARD_LO : 0;
+}
+
+const char *um_stack_card_name(const struct um_stack *stack, int card)
+{
+    for (int i = 0; i < stack->card_count; i++)
+        if (stack->cards[i].number == card)
+            return stack->cards[i].name;
+    return NULL;
+}
+
+int um_stack_groups_card(const struct um_stack *stack)
+{
+    const uint8_t all4[16] = {[10] = 0xff, 0xff, 224}, all6[16] = {0xff};
+    const struct um_route *route = find_route(stack, all4, 0);
+    if (!route)
+        route = find_route(stack, all6, 0);
+    return route ? route->card : UM_CARD_LO;
 }
 
 /* What is bound to a card reaches the stack's addresses on it, and what routes
@@ -106,12 +144,13 @@ int um_stack_card(const struct um_stack *stack, const uint8_t addr[16])
 int um_sock_route(const struct um_sock *sock, const struct um_name *dest,
                   struct um_name *host, uint8_t source[16])
 {
-    int road = um_stack_route(sock->stack, sock->protocol, dest, host, source);
+    int road =
+        route_by(sock->stack, sock->protocol, dest, sock->card, host, source);
     if (road < 0 || sock->card == 0 || um_addr_is_multicast(dest->addr))
         return road;
     int card = UM_CARD_LO;
     if (road != UM_ROAD_LOCAL)
-        card = find_route(sock->stack, dest->addr)->card;
+        card = choose(sock->stack, dest, sock->card)->card;
     else if (sock->card != UM_CARD_LO)
         card = um_stack_card(sock->stack, host->addr);
     if (card == sock->card)
@@ -163,7 +202,7 @@ struct um_stack *um_stack_of(struct um_call *call)
     return um_is_apart(call) ? call->sb->apart : call->sb->stacks[0];
 }
 
-/* ---- configuration, from Python, before the start ---- */
+/* ---- configuration, from Python ---- */
 
 static struct um_stack *stack_at(struct um_switchboard *sb, int number)
 {
@@ -197,37 +236,25 @@ int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
     return sb->stack_count++;
 }
 
-int um_address_add(struct um_switchboard *sb, int number, int card,
-                   const uint8_t *address, int prefix)
+void um_stack_set(struct um_stack *stack, const struct um_tables *tables)
 {
-    struct um_stack *stack = stack_at(sb, number);
-    if (!stack || prefix < 0 || prefix > 128)
-        return -EINVAL;
-    if (stack->address_count == UM_MAX_ADDRESSES)
-        return -ENOSPC;
-    struct um_card_address *a = &stack->addresses[stack->address_count++];
-    memcpy(a->addr, address, 16);
-    a->prefix = prefix;
-    a->card = card;
-    return 0;
+    memcpy(stack->cards, tables->cards, sizeof stack->cards);
+    memcpy(stack->addresses, tables->addresses, sizeof stack->addresses);
+    memcpy(stack->routes, tables->routes, sizeof stack->routes);
+    stack->card_count = tables->card_count;
+    stack->address_count = tables->address_count;
+    stack->route_count = tables->route_count;
 }
 
-int um_route_add(struct um_switchboard *sb, int number, const uint8_t *to,
-                 int prefix, int road, int card, const uint8_t *source)
+int um_tables_set(struct um_switchboard *sb, int number,
+                  const struct um_tables *tables)
 {
     struct um_stack *stack = stack_at(sb, number);
-    if (!stack || prefix < 0 || prefix > 128)
+    if (!stack)
         return -EINVAL;
-    if (stack->route_count == UM_MAX_ROUTES)
-        return -ENOSPC;
-    struct um_route *route = &stack->routes[stack->route_count++];
-    memcpy(route->to, to, 16);
-    route->prefix = prefix;
-    route->road = road;
-    route->card = card;
-    route->has_source = source != NULL;
-    if (source)
-        memcpy(route->source, source, 16);
+    if (sb->running)
+        return um_order_tables(sb, number, tables);
+    um_stack_set(stack, tables);
     return 0;
 }
 

@@ -379,34 +379,31 @@ um_verdict um_ask_python(struct um_call *call, struct um_event *event);
 /* An event without a call. */
 void um_tell_python(struct um_switchboard *sb, struct um_event *event);
 void um_python_kicked(struct um_switchboard *sb);
+/* Orders to the thread that runs: um_stack_set(), um_file_put(). */
+int um_order_tables(struct um_switchboard *sb, int stack,
+                    const struct um_tables *tables);
+int um_file_put(struct um_switchboard *sb, const char *path,
+                const void *content, size_t len);
+int um_order_file(struct um_switchboard *sb, const char *path,
+                  const void *content, size_t len);
 /* Are too many traced calls waiting for Python? */
 bool um_python_behind(struct um_switchboard *sb);
 
 /* ---- stacks.c ---- */
 
-struct um_route {
-    uint8_t to[16];
-    int prefix, road, card;
-    uint8_t source[16];
-    bool has_source;
-};
 struct um_map {
     uint8_t from[16], to[16];
     int protocol;
     uint16_t port, to_port;
 };
-struct um_card_address {
-    uint8_t addr[16];
-    int prefix, card;
-};
-#define UM_CARD_LO       1
-#define UM_MAX_ADDRESSES 64
-#define UM_MAX_ROUTES    64
-#define UM_MAX_MAPS      64
+#define UM_CARD_LO  1
+#define UM_MAX_MAPS 64
 struct um_stack {
     struct um_switchboard *sb;
     int number, kind;
     bool ipv4, ipv6;
+    struct um_card_entry cards[UM_MAX_CARDS];
+    int card_count;
     struct um_card_address addresses[UM_MAX_ADDRESSES];
     int address_count;
     struct um_route routes[UM_MAX_ROUTES];
@@ -428,6 +425,11 @@ int um_stack_route(const struct um_stack *stack, int protocol,
 int um_sock_route(const struct um_sock *sock, const struct um_name *dest,
                   struct um_name *host, uint8_t source[16]);
 /* The card that has an address of the stack's own; lo for 127/8; else 0. */
+void um_stack_set(struct um_stack *stack, const struct um_tables *tables);
+/* Return: NULL if the stack has no such card. */
+const char *um_stack_card_name(const struct um_stack *stack, int card);
+/* The card of what goes to a group and names no card. */
+int um_stack_groups_card(const struct um_stack *stack);
 int um_stack_card(const struct um_stack *stack, const uint8_t addr[16]);
 /* The name under which the view knows the peer `host` of protocol (the maps
  * the other way round; host's loopback without a map stays as it is). */
@@ -546,6 +548,12 @@ int um_dgram_forward(struct um_switchboard *sb, struct um_stack *stack, int fd,
                      const uint8_t gateway6[16]);
 
 /* ---- netlink.c ---- */
+
+/* What is said to a group of NETLINK_ROUTE. */
+void um_netlink_spread(struct um_switchboard *sb, struct um_stack *stack,
+                       int group, const void *data, size_t len);
+/* NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_MEMBERSHIP, whose value is right. */
+void um_netlink_member(struct um_sock *sock, int group, bool is);
 
 int um_netlink_open(struct um_switchboard *sb, struct um_sock *sock, int end);
 void um_netlink_destroy(struct um_switchboard *sb, struct um_sock *sock);

@@ -1,20 +1,72 @@
-"""The options of ``-p umnetlwipv6``: text in, a checked plan out."""
+"""The options of ``-p umnetlwipv6`` and ``-p umnet``: text in, a checked plan out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from enum import IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from typing import NamedTuple
 
 from umview.errors import UmviewError
 from umview.view import Address, Interface
 
-_CARD = r"(?P<kind>vd|tp)(?P<number>[0-9]{1,3})"
-_SCHEMES = {"vd": "vde://", "tp": "tap://"}
+NAT = "nat0"
+"""The card that leads out by sockets of the host: no packets, no stack server."""
+
+PROXIES = (IPv4Address("10.0.2.3"), IPv6Address("fd00::3"))
+"""Where the name server behind nat0 answers, whatever the view's own addresses are."""
+
+_ADDRESSES = (ip_interface("10.0.2.15/24"), ip_interface("fd00::15/64"))
+_GATEWAYS: tuple[Address, ...] = (IPv4Address("10.0.2.2"), IPv6Address("fd00::2"))
+
+# Patterns are compiled where they are used: most views have no such option.
+_CARD = r"(?P<kind>vd|tp|tn)(?P<number>[0-9]{1,3})"
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_NAME = rf"{_LABEL}(\.{_LABEL})*"
+_FORWARD = (
+    r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<from>[0-9]+):(?P<to>[0-9]+)(?P<udp>/udp)?"
+)
+_NAME_MAX = 64  # what struct new_utsname holds
+_SCHEMES = {"vd": "vde://", "tp": "tap://", "tn": "tun://"}
 _MTU_MIN, _MTU_MAX = 1280, 65500
 _ETHERNET = 1500
-_FIRST = 2  # the loopback card is 1
+_CARDS_MAX = 31  # UM_MAX_CARDS, lo among them
+
+
+class Ask(IntFlag):
+    """What a card asks its network for."""
+
+    NONE = 0
+    DHCP = 1
+    DHCP6 = 2
+    RD = 4
+    SLAAC = 8
+
+
+_AUTO4 = Ask.DHCP
+_AUTO6 = Ask.DHCP6 | Ask.RD | Ask.SLAAC
+_ASKS = {
+    "eth": (Ask.NONE, Ask.NONE),
+    "dhcp": (Ask.DHCP, Ask.DHCP),
+    "dhcp6": (Ask.DHCP6, Ask.NONE),
+    "rd": (Ask.RD, Ask.RD),
+    "slaac": (Ask.SLAAC, Ask.SLAAC),
+    "auto": (_AUTO4 | _AUTO6, Ask.NONE),
+    "auto4": (_AUTO4, Ask.NONE),
+    "auto6": (_AUTO6, Ask.NONE),
+}
+"""The words, each with what it asks for, and what of that has to come."""
+
+
+class Forward(NamedTuple):
+    """A port of the host that leads into the view."""
+
+    address: Address
+    host_port: int
+    port: int
+    kind: socket.SocketKind
 
 
 class CardPlan(NamedTuple):
@@ -22,108 +74,191 @@ class CardPlan(NamedTuple):
 
     Attributes:
         name: Its name.
-        vnl: What it is plugged into; empty for a direct wire.
+        vnl: What it is plugged into; empty for a direct wire and for nat0.
         wire: The name of that wire; empty for a VNL.
         mtu: The longest packet that it is to take.
         mac: Its Ethernet address; empty for a random one.
         addresses: Its addresses.
         gateways: The routers of its default routes, at most one for a family.
+        asks: What it asks its network for.
+        needs: What of that has to come before the command starts.
     """
 
     name: str
-    vnl: str
-    wire: str
-    mtu: int
+    vnl: str = ""
+    wire: str = ""
+    mtu: int = _ETHERNET
     mac: bytes = b""
     addresses: tuple[Interface, ...] = ()
     gateways: tuple[Address, ...] = ()
+    asks: Ask = Ask.NONE
+    needs: Ask = Ask.NONE
+
+    @property
+    def is_nat(self) -> bool:
+        """Whether this is nat0."""
+        return self.name == NAT
 
 
 class Plan(NamedTuple):
-    """What ``-p umnetlwipv6`` is to set up.
+    """What is to be set up.
 
     Attributes:
         cards: Besides ``lo``.
-        dns: The name servers that /etc/resolv.conf names.
+        versions: The versions of IP that the stack has.
+        dns: The name servers that /etc/resolv.conf names, where they are given.
         domain: The domain that names are searched in.
+        hostname: The view's host name.
+        forwards: The ports of the host that lead into the view.
+        host: Whether the gateways of nat0 lead to the host's loopback.
+        routes: Whether packets are forwarded from card to card.
+        files: Whether /etc/resolv.conf and its like are the view's.
     """
 
     cards: tuple[CardPlan, ...] = ()
+    versions: tuple[int, ...] = (4, 6)
     dns: tuple[Address, ...] = ()
     domain: str | None = None
-
-    def has(self, version: int) -> bool:
-        """Return whether a card has this version of IP (4 or 6)."""
-        return any(own.version == version for own in self.addresses)
+    hostname: str | None = None
+    forwards: tuple[Forward, ...] = ()
+    host: bool = False
+    routes: bool = False
+    files: bool = True
 
     @property
-    def addresses(self) -> tuple[Interface, ...]:
-        """The addresses of all cards."""
-        return tuple(own for card in self.cards for own in card.addresses)
-
-    def number(self, card: CardPlan) -> int:
-        """Return the interface index of a card."""
-        return _FIRST + self.cards.index(card)
+    def nat(self) -> CardPlan | None:
+        """The card nat0, where there is one."""
+        return next((card for card in self.cards if card.is_nat), None)
 
 
-def parse(options: Sequence[str]) -> Plan:
+def parse(options: Iterable[str]) -> Plan:
     """Return the plan that the options ask for.
 
     Args:
-        options: As on the command line. A card's words follow it.
+        options: As on the command line: ``name`` or ``name=value``. A card's words
+            follow it.
 
     Raises:
         UmviewError: An option is unknown or its value has no sense.
     """
-    cards: list[CardPlan] = []
     plan = Plan()
     for option in options:
-        name, equals, value = option.partition("=")
-        if option == "lo":
-            continue
-        if card := _card(name, value, len(cards)):
-            if any(other.name == card.name for other in cards):
-                raise UmviewError(f"two cards are called {card.name}")
-            cards.append(card)
-        elif equals and name in _WORDS:
-            if not cards:
-                raise UmviewError(f"{option}: name a card first, as in vd0,{option}")
-            cards[-1] = _WORDS[name](cards[-1], value)
-        elif equals and name == "dns":
-            plan = plan._replace(dns=(*plan.dns, _address("dns", value)))
-        elif equals and name == "domain":
-            plan = plan._replace(domain=value)
+        name, _, value = option.partition("=")
+        if option in _FLAGS:
+            plan = _FLAGS[option](plan)
+        elif option in _ASKS:
+            plan = _changed(plan, option, _asking)
+        elif "=" in option and name in _VALUES:
+            plan = _VALUES[name](plan, value)
+        elif "=" in option and name in _CARD_VALUES:
+            plan = _changed(plan, option, _CARD_VALUES[name])
+        elif card := _card(option, len(plan.cards)):
+            plan = _with(plan, card)
         else:
             raise UmviewError(f"unknown option '{option}'; known options: {_KNOWN}")
-    for card in cards:
-        _check_gateways(card)
-    return plan._replace(cards=tuple(cards))
+    if not plan.versions:
+        raise UmviewError("v4 and v6 exclude each other: leave both out to have both")
+    cards = tuple(_completed(card, plan.versions) for card in plan.cards)
+    if (plan.forwards or plan.host) and not plan.nat:
+        raise UmviewError("fwd= and host lead through nat0: add nat0")
+    return plan._replace(cards=cards)
 
 
-def _card(name: str, value: str, count: int) -> CardPlan | None:
-    if name == "wire":
+# ---- cards ----
+
+
+def _card(option: str, count: int) -> CardPlan | None:
+    name, equals, value = option.partition("=")
+    if option == NAT:
+        return CardPlan(NAT)
+    if name == "wire" and equals:
         if not value:
             raise UmviewError("wire=NAME: the name is missing")
-        return CardPlan(f"wr{count}", "", value, _MTU_MAX)
+        return CardPlan(f"wr{count}", wire=value, mtu=_MTU_MAX)
     match = re.fullmatch(_CARD, name)
     if not match:
         return None
-    vnl = value
-    if "://" not in value:
-        vnl = _SCHEMES[match["kind"]] + value
-    return CardPlan(name, vnl, "", _ETHERNET)
+    vnl = value if "://" in value else _SCHEMES[match["kind"]] + value
+    return CardPlan(name, vnl)
 
 
-def _check_gateways(card: CardPlan) -> None:
-    for gateway in card.gateways:
-        if gateway.version == 6:
-            raise UmviewError(f"gw={gateway}: for IPv6 the router announces itself")
-        if not any(gateway in own.network for own in card.addresses):
+def _with(plan: Plan, card: CardPlan) -> Plan:
+    if any(other.name == card.name for other in plan.cards):
+        raise UmviewError(f"two cards are called {card.name}")
+    if len(plan.cards) == _CARDS_MAX - 1:
+        raise UmviewError(f"{card.name}: a stack has at most {_CARDS_MAX - 1} cards")
+    return plan._replace(cards=(*plan.cards, card))
+
+
+def _changed(
+    plan: Plan, option: str, change: Callable[[CardPlan, str], CardPlan]
+) -> Plan:
+    """Return the plan with its last card changed by a word."""
+    if not plan.cards:
+        raise UmviewError(f"{option}: name a card first, as in vd0,{option}")
+    value = option.partition("=")[2] or option
+    *others, card = plan.cards
+    return plan._replace(cards=(*others, change(card, value)))
+
+
+def _completed(card: CardPlan, versions: Sequence[int]) -> CardPlan:
+    """Fill in what the options left open, and check what they say together."""
+    for one in (*card.addresses, *card.gateways):
+        if one.version not in versions:
+            raise UmviewError(f"IPv{one.version} is off, but {one} set")
+    for version in versions:
+        routers = [one for one in card.gateways if one.version == version]
+        if len(routers) > 1:
             raise UmviewError(
-                f"the gateway {gateway} is in no network of {card.name}: correct gw="
+                f"{card.name}: two IPv{version} gateways: only one can be the default"
             )
-    if len(card.gateways) > 1:
-        raise UmviewError(f"{card.name}: two gateways: only one can be the default")
+    if card.is_nat:
+        card = _completed_nat(card, versions)
+    for gateway in card.gateways:
+        _check_gateway(card, gateway)
+    return card
+
+
+def _completed_nat(card: CardPlan, versions: Sequence[int]) -> CardPlan:
+    addresses: list[Interface] = []
+    gateways: list[Address] = []
+    for own, gateway in zip(_ADDRESSES, _GATEWAYS, strict=True):
+        if own.version not in versions:
+            continue
+        mine = [one for one in card.addresses if one.version == own.version]
+        routers = [one for one in card.gateways if one.version == own.version]
+        addresses += mine or [own]
+        gateways += routers or [_usual_gateway(mine[0]) if mine else gateway]
+    return card._replace(addresses=tuple(addresses), gateways=tuple(gateways))
+
+
+def _usual_gateway(own: Interface) -> Address:
+    """Return the usual gateway of a network: its second address, or its first."""
+    start = int(own.network.network_address)
+    usual = start + 1 if start + 2 == int(own.ip) else start + 2
+    return IPv4Address(usual) if own.version == 4 else IPv6Address(usual)
+
+
+def _check_gateway(card: CardPlan, gateway: Address) -> None:
+    if any(gateway == one.ip for one in card.addresses):
+        raise UmviewError(
+            f"the gateway {gateway} is {card.name}'s own address: give another by gw="
+        )
+    is_near = any(gateway in one.network for one in card.addresses)
+    if not (is_near or (gateway.is_link_local and gateway.version == 6)):
+        raise UmviewError(
+            f"the gateway {gateway} is in no network of {card.name}: correct gw="
+        )
+
+
+# ---- the words of a card ----
+
+
+def _asking(card: CardPlan, word: str) -> CardPlan:
+    if card.is_nat:
+        raise UmviewError(f"{word}: {NAT} is on no Ethernet: name another card first")
+    asks, needs = _ASKS[word]
+    return card._replace(asks=card.asks | asks, needs=card.needs | needs)
 
 
 def _ip(card: CardPlan, value: str) -> CardPlan:
@@ -135,8 +270,6 @@ def _ip(card: CardPlan, value: str) -> CardPlan:
         raise UmviewError(f"ip={value}: the prefix is missing, as in {value}/24")
     if own.ip.is_loopback or own.ip.is_multicast or own.ip.is_unspecified:
         raise UmviewError(f"ip={value}: a card cannot have this address")
-    if own.version == 4 and any(one.version == 4 for one in card.addresses):
-        raise UmviewError(f"ip={value}: {card.name} has an IPv4 address already")
     return card._replace(addresses=(*card.addresses, own))
 
 
@@ -145,8 +278,9 @@ def _gw(card: CardPlan, value: str) -> CardPlan:
 
 
 def _mtu(card: CardPlan, value: str) -> CardPlan:
-    if not (value.isdecimal() and _MTU_MIN <= int(value) <= _MTU_MAX):
-        raise UmviewError(f"mtu={value}: a number from {_MTU_MIN} to {_MTU_MAX}")
+    if card.is_nat or not (value.isdecimal() and _MTU_MIN <= int(value) <= _MTU_MAX):
+        of = f"; {NAT} has its own" if card.is_nat else ""
+        raise UmviewError(f"mtu={value}: a number from {_MTU_MIN} to {_MTU_MAX}{of}")
     return card._replace(mtu=int(value))
 
 
@@ -154,25 +288,98 @@ def _mac(card: CardPlan, value: str) -> CardPlan:
     if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", value):
         raise UmviewError(f"mac={value}: not an address like 02:00:00:00:00:01")
     mac = bytes.fromhex(value.replace(":", ""))
-    if mac[0] & 1 or not any(mac):
-        raise UmviewError(f"mac={value}: a card cannot have this address")
+    if card.is_nat or mac[0] & 1 or not any(mac):
+        raise UmviewError(f"mac={value}: {card.name} cannot have this address")
     return card._replace(mac=mac)
 
 
-def _address(option: str, text: str) -> IPv4Address | IPv6Address:
+# ---- the words of the view ----
+
+
+def _dns(plan: Plan, value: str) -> Plan:
+    return plan._replace(dns=(*plan.dns, _address("dns", value)))
+
+
+def _domain(plan: Plan, value: str) -> Plan:
+    return plan._replace(domain=_name("domain", value))
+
+
+def _hostname(plan: Plan, value: str) -> Plan:
+    return plan._replace(hostname=_name("hostname", value))
+
+
+def _fwd(plan: Plan, value: str) -> Plan:
+    match = re.fullmatch(_FORWARD, value)
+    if not match:
+        raise UmviewError(
+            f"fwd={value}: write [HOSTADDR:]HOSTPORT:PORT[/udp], as in fwd=8080:80"
+        )
+    host = match["host"]
+    if host is None:
+        host = "127.0.0.1"
+    elif host.startswith("["):
+        host = host[1:-1]
+    forward = Forward(
+        _address("fwd", host),
+        _port(match["from"]),
+        _port(match["to"]),
+        socket.SOCK_DGRAM if match["udp"] else socket.SOCK_STREAM,
+    )
+    return plan._replace(forwards=(*plan.forwards, forward))
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 1 << 16:
+        raise UmviewError(f"fwd: there is no port {text}: ports are 1 to 65535")
+    return port
+
+
+def _address(option: str, text: str) -> Address:
     try:
         return ip_address(text)
     except ValueError:
         raise UmviewError(f"{option}: '{text}' is not an IP address") from None
 
 
-_WORDS: dict[str, Callable[[CardPlan, str], CardPlan]] = {
+def _name(option: str, text: str) -> str:
+    if len(text) > _NAME_MAX or not re.fullmatch(_NAME, text):
+        raise UmviewError(f"{option}={text}: not a host or domain name")
+    return text
+
+
+def _only(version: int) -> Callable[[Plan], Plan]:
+    def change(plan: Plan) -> Plan:
+        left = tuple(one for one in plan.versions if one == version)
+        return plan._replace(versions=left)
+
+    return change
+
+
+_FLAGS: dict[str, Callable[[Plan], Plan]] = {
+    "forward": lambda plan: plan._replace(routes=True),
+    "host": lambda plan: plan._replace(host=True),
+    "lo": lambda plan: plan,
+    "nofiles": lambda plan: plan._replace(files=False),
+    "v4": _only(4),
+    "v6": _only(6),
+}
+_VALUES: dict[str, Callable[[Plan, str], Plan]] = {
+    "dns": _dns,
+    "domain": _domain,
+    "fwd": _fwd,
+    "hostname": _hostname,
+}
+_CARD_VALUES: dict[str, Callable[[CardPlan, str], CardPlan]] = {
     "ip": _ip,
     "gw": _gw,
     "mtu": _mtu,
     "mac": _mac,
 }
 _KNOWN = (
-    "vdN[=VNL], tpN[=VNL or tap], wire=NAME, lo; for the card before them: "
-    "ip=ADDRESS/PREFIX, gw=ADDRESS, mtu=BYTES, mac=ADDRESS; dns=ADDRESS, domain=NAME"
+    "vdN[=VNL], tpN[=TAP], tnN[=TUN], wire=NAME, nat0, lo; for the card before them: "
+    "ip=ADDRESS/PREFIX, gw=ADDRESS, mtu=BYTES, mac=ADDRESS, eth, dhcp, dhcp6, rd, "
+    "slaac, auto, auto4, auto6; for the view: dns=ADDRESS, domain=NAME, "
+    "hostname=NAME, forward, v4, v6, nofiles; with nat0: "
+    "fwd=[HOSTADDR:]HOSTPORT:PORT[/udp], host"
 )

@@ -12,9 +12,9 @@ import pytest
 
 from umview import module, names
 from umview.errors import UmviewError
-from umview.view import FOLDERS, Address, Filter, Network, Road, Stack, StackKind
+from umview.view import FOLDERS, Address, Filter, Road, Route, Stack, StackKind
 
-MODULES = ("umnet", "umnetnative", "umnetnull")
+MODULES = ("umnet", "umnetlwipv6", "umnetnative", "umnetnull")
 
 
 class Recorder:
@@ -81,12 +81,10 @@ def test_it_adds_one_stack(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_its_addresses_are_those_of_its_cards(name: str) -> None:
+def test_its_tables_are_of_its_cards(name: str) -> None:
     stack, _, recorder = mounted(name)
-    told = {(index, address) for _, index, address in recorder.named("add_address")}
-    assert told == {
-        (card.number, address) for card in stack.cards for address in card.addresses
-    }
+    for number, cards, _ in recorder.named("set_tables"):
+        assert (number, cards) == (stack.number, stack.cards)
 
 
 def test_unknown_module_names_the_known_ones() -> None:
@@ -112,14 +110,19 @@ def test_plain_modules_leave_files_alone(name: str, kind: StackKind) -> None:
 
 def road(recorder: Recorder, to: str) -> tuple[Road, Address | None]:
     """Return what the longest prefix says, the first of equals."""
-    best: tuple[Network, Road, Address | None] | None = None
-    for _, network, where, _, source in recorder.named("add_route"):
-        if ip_address(to) in network and (
-            best is None or network.prefixlen > best[0].prefixlen
+    best: Route | None = None
+    for route in routes(recorder):
+        if ip_address(to) in route.to and (
+            best is None or route.to.prefixlen > best.to.prefixlen
         ):
-            best = (network, where, source)
+            best = route
     assert best is not None
-    return best[1], best[2]
+    return best.road, best.source
+
+
+def routes(recorder: Recorder) -> list[Route]:
+    *_, (_, _, table) = recorder.named("set_tables")
+    return list(table)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +187,7 @@ def test_umnet_has_a_name_server_in_both_families_and_protocols() -> None:
 def test_umnet_files_and_names() -> None:
     _, needed, recorder = mounted("umnet,hostname=box")
     assert needed == Filter.FILES | Filter.NAME
-    paths = {path for path, _ in recorder.named("add_file")}
+    paths = {path for path, _ in recorder.named("set_file")}
     assert paths >= {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
     assert recorder.named("add_folder") == [(folder,) for folder in FOLDERS]
     assert recorder.named("set_hostname") == [("box", None)]
@@ -194,7 +197,7 @@ def test_umnet_files_and_names() -> None:
 def test_umnet_nofiles_leaves_files_alone() -> None:
     _, needed, recorder = mounted("umnet,nofiles")
     assert needed == Filter.NONE
-    assert recorder.named("add_file") == []
+    assert recorder.named("set_file") == []
     assert recorder.named("refuse_unix")
 
 
@@ -209,6 +212,6 @@ def test_umnet_forward_that_cannot_be_had_says_which() -> None:
 def test_umnet_own_networks_are_on_the_card() -> None:
     stack, _, recorder = mounted("umnet,ip=192.168.7.1/24,v4")
     assert [str(one) for one in stack.cards[1].addresses] == ["192.168.7.1/24"]
-    networks = [args[1] for args in recorder.named("add_route")]
+    networks = [route.to for route in routes(recorder)]
     assert ip_network("192.168.7.0/24") in networks
     assert all(network.version == 4 for network in networks)

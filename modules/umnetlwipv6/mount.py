@@ -1,0 +1,230 @@
+"""Set a stack up: its cards, its stack server, what leads out by the host."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from umview.errors import UmviewError
+from umview.names import Proxy
+from umview.view import (
+    FOLDERS,
+    LOOPBACK,
+    Address,
+    Card,
+    Filter,
+    Stack,
+    StackKind,
+    lo,
+)
+
+from . import files
+from .keeper import Keeper
+from .plan import PROXIES, Ask, CardPlan, Forward, Plan
+
+if TYPE_CHECKING:
+    from umview._ffi import CardAt, Switchboard
+    from umview.stackserver import StackServer
+
+log = logging.getLogger(__name__)
+
+_NAT_MTU = 65500
+_NAT_MAC = bytes.fromhex("525400123456")
+_BACKLOG = 4096  # the kernel cuts it down to net.core.somaxconn
+
+
+class Mount:
+    """The stack of a plan."""
+
+    def __init__(self, name: str, plan: Plan) -> None:
+        """Make one.
+
+        Args:
+            name: The module's, for messages.
+            plan: What is to be set up.
+        """
+        self._name = name
+        self._plan = plan
+        self._keeper: Keeper | None = None
+
+    def add(self, switchboard: Switchboard) -> Stack:
+        """Configure the stack on a switchboard, and start its stack server.
+
+        Raises:
+            UmviewError: A card cannot be plugged in or gets no address, or a port of
+                the host that is to lead here cannot be had.
+        """
+        try:
+            return self._add(switchboard)
+        except UmviewError as exc:
+            raise UmviewError(f"{self._name}: {exc}") from exc
+
+    def _add(self, switchboard: Switchboard) -> Stack:
+        plan = self._plan
+        stack = switchboard.add_stack(
+            StackKind.NET, ipv4=4 in plan.versions, ipv6=6 in plan.versions
+        )
+        cards, server = _plugged(plan)
+        keeper = self._keeper = Keeper(switchboard, stack, plan, cards)
+        if server:
+            _configure(server, plan, cards)
+            keeper.wait(server)
+            switchboard.add_line(stack, server.line)
+        nat = plan.nat
+        proxies = [_lead_out(switchboard, stack, plan, nat)] if nat else []
+        log.info(
+            "stack %d: %s, %s",
+            stack,
+            self._name,
+            "; ".join(map(_described, keeper.cards)),
+        )
+        return Stack(stack, StackKind.NET, keeper.cards, tuple(proxies), keeper)
+
+    def furnish(self, switchboard: Switchboard) -> Filter:
+        """Configure the view's files and names; after `add`."""
+        plan = self._plan
+        needed = Filter.NONE
+        if plan.files:
+            needed |= Filter.FILES
+            assert self._keeper
+            self._keeper.furnish()
+            for folder in FOLDERS:
+                switchboard.add_folder(folder)
+        if plan.hostname or plan.domain:
+            needed |= Filter.NAME
+            switchboard.set_hostname(plan.hostname, plan.domain)
+        for path in files.NAME_SERVICES:
+            switchboard.refuse_unix(path)
+        return needed
+
+
+def _described(card: Card) -> str:
+    own = ", ".join(map(str, card.addresses))
+    return f"{card.name} with {own}" if own else card.name
+
+
+# ---- cards ----
+
+
+def _plugged(plan: Plan) -> tuple[tuple[Card, ...], StackServer | None]:
+    """Return the cards, and the stack server of those that are for packets."""
+    cards = [lo(*plan.versions)]
+    server = None
+    if any(not card.is_nat for card in plan.cards):
+        from umview.stackserver import StackServer
+
+        server = StackServer()
+    for number, card in enumerate(plan.cards, 2):
+        if server and not card.is_nat:
+            cards.append(_plug(server, number, card, plan))
+        else:
+            own = card.addresses, card.gateways
+            cards.append(Card(number, card.name, _NAT_MAC, _NAT_MTU, *own))
+    return tuple(cards), server
+
+
+_wires: dict[str, socket.socket] = {}
+"""Ends of wires that wait for the stack at the other end."""
+
+
+def _wire(name: str) -> socket.socket:
+    if name in _wires:
+        return _wires.pop(name)
+    here, _wires[name] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return here
+
+
+def _plug(server: StackServer, number: int, card: CardPlan, plan: Plan) -> Card:
+    where = _wire(card.wire) if card.wire else card.vnl
+    ready = server.plug(number, card.mtu, card.mac, _flags(card, plan), where)
+    if ready.error:
+        reason = os.strerror(ready.error)
+        raise UmviewError(
+            f"{card.name}: cannot plug into {card.vnl or card.wire}: {reason}"
+        )
+    return Card(number, card.name, ready.mac, ready.mtu, card.addresses, card.gateways)
+
+
+def _flags(card: CardPlan, plan: Plan) -> CardAt:
+    from umview._ffi import CardAt
+
+    asks = card.asks
+    if 4 not in plan.versions:
+        asks &= ~Ask.DHCP
+    if 6 not in plan.versions:
+        asks &= Ask.DHCP
+    flags = CardAt.BARE if card.wire else CardAt.NONE
+    if asks & Ask.DHCP:
+        flags |= CardAt.DHCP
+    if asks & Ask.DHCP6:
+        flags |= CardAt.DHCP6
+    if asks & Ask.RD:
+        flags |= CardAt.ROUTERS
+    if asks & Ask.SLAAC:
+        flags |= CardAt.SLAAC
+    if 6 not in plan.versions:
+        flags |= CardAt.ONLY_V4
+    return flags
+
+
+def _configure(server: StackServer, plan: Plan, cards: tuple[Card, ...]) -> None:
+    for card in cards[1:]:
+        if plan.cards[card.number - 2].is_nat:
+            continue
+        for own in card.addresses:
+            server.add_address(card.number, own)
+        for gateway in card.gateways:
+            server.add_gateway(card.number, gateway)
+    if plan.routes:
+        server.forward()
+
+
+# ---- nat0 ----
+
+
+def _lead_out(switchboard: Switchboard, stack: int, plan: Plan, nat: CardPlan) -> Proxy:
+    """Lead what goes through nat0 to the host: gateways, name server, ports."""
+    for gateway in nat.gateways if plan.host else ():
+        loopback = LOOPBACK[gateway.version == 6].ip
+        switchboard.add_map(stack, gateway, loopback)
+    proxy = Proxy()
+    for server in PROXIES:
+        if server.version in plan.versions:
+            proxy.serve(switchboard, stack, server)
+    for forward in plan.forwards:
+        _forward(switchboard, stack, nat, forward)
+    return proxy
+
+
+def _forward(
+    switchboard: Switchboard, stack: int, nat: CardPlan, forward: Forward
+) -> None:
+    family = socket.AF_INET if forward.address.version == 4 else socket.AF_INET6
+    where = f"{forward.address} port {forward.host_port}"
+    protocol = (
+        socket.IPPROTO_TCP if forward.kind is socket.SOCK_STREAM else socket.IPPROTO_UDP
+    )
+    sock = socket.socket(family, forward.kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, protocol == 6)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((str(forward.address), forward.host_port))
+        if forward.kind is socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
+    except OSError as exc:
+        sock.close()
+        raise UmviewError(
+            f"fwd: cannot listen on {where} of the host: {exc.strerror}; "
+            "choose another port"
+        ) from exc
+    switchboard.add_forward(stack, sock, forward.port, *_gateways(nat))
+    log.info("forward: %s of the host leads to port %d", where, forward.port)
+
+
+def _gateways(nat: CardPlan) -> tuple[Address, Address]:
+    """Return what peers on the host's loopback are shown as, in either family."""
+    by_version = {gateway.version: gateway for gateway in nat.gateways}
+    return by_version.get(4, LOOPBACK[0].ip), by_version.get(6, LOOPBACK[1].ip)
