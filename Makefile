@@ -18,7 +18,7 @@ PUBLIC := umask 022 &&
 SUITES := tests/apps tests/modules tests/views
 
 .PHONY: build demo test test-ptrace test-container test-old-kernel test-sanitised \
-	test-stacks test-apps lint format bench docs clean
+	test-stacks test-apps soak lint format bench docs clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/linked umview/stackd
@@ -101,6 +101,12 @@ test-sanitised:
 		env UMVIEW_STACKD=build/sanitised ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) \
 		$(PYTHON) -m pytest -p no:cacheprovider tests/core/test_stackd.py $(ARGS)
+
+# Mixed traffic between views; does anything grow? make soak SECONDS=3600
+soak:
+	scripts/system-packages test
+	scripts/unprivileged build \
+		$(PYTHON) -m tests.heavy.soak --seconds $(or $(SECONDS),3600) $(ARGS)
 
 # Browsers and other big programs: make test-apps ARGS="-k chromium"
 test-apps:
