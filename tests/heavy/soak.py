@@ -12,7 +12,8 @@ either side never count as growth, and of a steady leak at least half of what it
 in that time does. Memory may grow by MEMORY_SPARE: freed memory stays with a process,
 and how much that is at most is found by chance, the later the rarer. Descriptors may
 grow by FILES_SPARE: that a listener is closed is noticed by a supervisor when a
-thousand sockets more were made. Of datagrams one in a hundred may be lost; nothing else may go wrong.
+thousand sockets more were made. Of datagrams one in a hundred may be lost; nothing
+else may go wrong.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 from tests.apps.lab import User, require
 
 _ROOT = Path(__file__).parents[2]
-_SECONDS = 60
+_SECONDS = 45
 
 
 @pytest.mark.view
