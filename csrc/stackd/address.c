@@ -304,6 +304,43 @@ static void solicit_routers(struct um_card *card)
             sizeof body);
 }
 
+/* lwIP asks only for neighbours that share 64 bits with an address of the card;
+ * without this, those of a shorter prefix would never be found. */
+void um_solicit(struct um_card *card, const ip6_addr_t *target)
+{
+    struct netif *netif = &card->netif;
+    struct {
+        struct ns_header header;
+        uint8_t type, units, mac[6];
+    } body = {.header.type = ICMP6_TYPE_NS,
+              .type = ND6_OPTION_TYPE_SOURCE_LLADDR,
+              .units = 1};
+    const ip_addr_t *from = ip6_select_source_address(netif, target);
+    ip6_addr_t to;
+    for (int i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
+        if (ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) &&
+            ip6_addr_netcmp_zoneless(netif_ip6_addr(netif, i), target))
+            return;
+    if (!from)
+        return;
+    memcpy(body.mac, netif->hwaddr, sizeof body.mac);
+    ip6_addr_copy_to_packed(body.header.target_address, *target);
+    ip6_addr_set_solicitednode(&to, target->addr[3]);
+    ip6_addr_assign_zone(&to, IP6_MULTICAST, netif);
+    send_nd(netif, ip_2_ip6(from), &to, &body, sizeof body);
+}
+
+/* Again, for those who have not answered. */
+static void solicit_again(struct um_card *card)
+{
+    for (int i = 0; i < LWIP_ND6_NUM_NEIGHBORS; i++) {
+        const struct nd6_neighbor_cache_entry *entry = &neighbor_cache[i];
+        if (entry->netif == &card->netif &&
+            (entry->state == ND6_INCOMPLETE || entry->state == ND6_PROBE))
+            um_solicit(card, &entry->next_hop_address);
+    }
+}
+
 static void begin_at_once(struct netif *netif, s8_t i)
 {
     netif_ip6_addr_set_state(netif, i, IP6_ADDR_PREFERRED);
@@ -423,16 +460,10 @@ bool um_card_owns4(struct um_card *card, const ip4_addr_t *addr)
 
 /* ---- name servers ---- */
 
-static void servers_changed(struct um_card *card)
-{
-    card->servers_changed = card->d->addresses_changed = true;
-}
-
 static void forget_servers(struct um_card *card, enum um_server_source source)
 {
-    if (card->servers[source].count)
-        servers_changed(card);
     card->servers[source].count = 0;
+    card->d->addresses_changed = true;
 }
 
 /* lifetime: in seconds; 0: it is none any more. */
@@ -454,14 +485,11 @@ static void set_server(struct um_card *card, enum um_server_source source,
                 left * sizeof *servers->name);
         memmove(&servers->left[i], &servers->left[i + 1],
                 left * sizeof *servers->left);
-        servers_changed(card);
         return;
     }
     servers->left[i] = lifetime;
-    if (i == servers->count) {
+    if (i == servers->count)
         servers->name[servers->count++] = name;
-        servers_changed(card);
-    }
 }
 
 /* lwIP's DHCP clients have got their number n. */
@@ -470,13 +498,8 @@ void dns_setserver(u8_t n, const ip_addr_t *addr)
     struct um_card *card = um_card_of(ip_current_input_netif());
     enum um_server_source source =
         IP_IS_V4(addr) ? UM_SERVERS_DHCP : UM_SERVERS_DHCP6;
-    if (n == 0) {
-        struct um_servers *servers = &card->servers[source];
-        struct um_packet_name name;
-        um_addr_from_lwip(card->d, addr, 0, &name);
-        if (servers->count != 1 || !is_same(&servers->name[0], &name))
-            forget_servers(card, source);
-    }
+    if (n == 0)
+        forget_servers(card, source);
     set_server(card, source, addr, UINT32_MAX);
 }
 
@@ -495,6 +518,7 @@ void dns_tmr(void)
         if (netif != &card->netif)
             continue;
         card->d->addresses_changed = true; /* routers end, too */
+        solicit_again(card);
         for (int i = servers->count - 1; i >= 0; i--)
             if (servers->left[i] != UINT32_MAX && --servers->left[i] == 0) {
                 ip_addr_t addr;
@@ -611,12 +635,15 @@ static void tell_routers(struct um_card *card)
 static void tell_servers(struct um_card *card)
 {
     struct um_packet packet = {.kind = UM_PACKET_DNS, .card = card->number};
-    uint8_t data[UM_SERVER_SOURCES * UM_SERVERS_MAX][16];
-    int count = 0;
+    uint8_t data[sizeof card->told_servers];
+    uint32_t len = 0;
     for (int source = 0; source < UM_SERVER_SOURCES; source++)
-        for (int i = 0; i < card->servers[source].count; i++)
-            memcpy(data[count++], card->servers[source].name[i].addr, 16);
-    packet.len = (uint32_t)count * 16;
+        for (int i = 0; i < card->servers[source].count; i++, len += 16)
+            memcpy(data + len, card->servers[source].name[i].addr, 16);
+    if (len == card->told_len && memcmp(data, card->told_servers, len) == 0)
+        return;
+    memcpy(card->told_servers, data, len);
+    card->told_len = packet.len = len;
     um_tell(card->d, &packet, data, -1);
 }
 
@@ -634,14 +661,13 @@ void um_addresses_tell(struct um_stackd *d)
         }
         card->leased = leased;
         tell_routers(card);
-        if (card->servers_changed)
-            tell_servers(card);
+        tell_servers(card);
         struct um_packet packet = {.kind = UM_PACKET_DOMAIN,
                                    .card = card->number,
                                    .len = (uint32_t)strlen(card->domain)};
         if (card->domain_changed)
             um_tell(d, &packet, card->domain, -1);
-        card->servers_changed = card->domain_changed = false;
+        card->domain_changed = false;
     }
 }
 

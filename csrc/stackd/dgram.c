@@ -206,7 +206,8 @@ void um_dgram_send(struct um_stackd *d, const struct um_packet *packet,
     um_addr_to_lwip(d, &packet->remote, &to);
     struct netif *netif = netif_for(d, packet, &from, &to);
     bool udp = packet->protocol == IPPROTO_UDP;
-    if (!netif || packet->len > UINT16_MAX)
+    if (!netif || packet->len > UINT16_MAX ||
+        (!packet->ttl && ip_addr_ismulticast(&to))) /* it stays in the view */
         return;
     struct pbuf *p = pbuf_alloc(udp ? PBUF_TRANSPORT : PBUF_IP,
                                 (u16_t)packet->len, PBUF_RAM);

@@ -167,11 +167,11 @@ static bool has_prefix(const ip6_addr_t *addr, const ip6_addr_t *prefix,
     return true;
 }
 
-/* Return: how many bits of a network on the card's link it shares, or -1. */
+/* Return: how many bits of a network on the card's link it shares, or 0. */
 static int bits_on_link(const struct um_card *card, const ip6_addr_t *addr)
 {
     const struct netif *netif = &card->netif;
-    int best = -1;
+    int best = 0;
     for (int i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++) {
         int bits = card->prefix6[i];
         if (bits > best && ip6_addr_isvalid(netif_ip6_addr_state(netif, i)) &&
@@ -203,7 +203,7 @@ static bool has_gateway6(const struct um_card *card)
 struct netif *um_route6(const ip6_addr_t *src, const ip6_addr_t *dest)
 {
     struct netif *netif, *best = NULL, *way = NULL;
-    int best_bits = -1;
+    int best_bits = 0;
     bool best_own = false, way_own = false;
     NETIF_FOREACH(netif)
     {
@@ -213,7 +213,7 @@ struct netif *um_route6(const ip6_addr_t *src, const ip6_addr_t *dest)
         bool own = src && owns6(card, src);
         int bits = bits_on_link(card, dest);
         if (bits > best_bits ||
-            (bits >= 0 && bits == best_bits && own && !best_own)) {
+            (bits && bits == best_bits && own && !best_own)) {
             best = netif;
             best_bits = bits;
             best_own = own;
@@ -227,10 +227,13 @@ struct netif *um_route6(const ip6_addr_t *src, const ip6_addr_t *dest)
 
 const ip6_addr_t *um_gateway6(struct netif *netif, const ip6_addr_t *dest)
 {
-    const struct um_card *card = um_card_of(netif);
-    if (bits_on_link(card, dest) >= 0)
-        return dest;
-    return ip6_addr_isany(&card->gateway6) ? NULL : &card->gateway6;
+    struct um_card *card = um_card_of(netif);
+    const ip6_addr_t *hop = dest;
+    if (!bits_on_link(card, dest))
+        hop = ip6_addr_isany(&card->gateway6) ? NULL : &card->gateway6;
+    if (hop)
+        um_solicit(card, hop);
+    return hop;
 }
 
 static void refuse6(struct pbuf *p, struct netif *in, const ip6_addr_t *to,

@@ -76,12 +76,14 @@ struct um_card {
     /* How long a prefix each IPv6 address was given with; 0: it was not. */
     uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES];
     ip6_addr_t gateway6; /* a given one, or "any" */
+    struct um_servers servers[UM_SERVER_SOURCES];
+    char domain[UM_DOMAIN_MAX];
     /* What was told upwards. */
     struct um_packet_name routers[UM_ROUTERS_MAX];
     int router_count;
-    struct um_servers servers[UM_SERVER_SOURCES];
-    char domain[UM_DOMAIN_MAX];
-    bool servers_changed, domain_changed, leased;
+    uint8_t told_servers[UM_SERVER_SOURCES * UM_SERVERS_MAX * 16];
+    uint32_t told_len;
+    bool domain_changed, leased;
     struct um_watch watch;
     struct um_watch control; /* hangs up when the link is gone; fd -1: none */
     struct um_stackd *d;
@@ -181,6 +183,8 @@ int um_card_gateway(struct um_stackd *d, const struct um_packet *packet);
 int um_card_group(struct um_stackd *d, const struct um_packet *packet);
 /* Does the card have this address? */
 bool um_card_owns4(struct um_card *card, const ip4_addr_t *addr);
+/* Ask for a neighbour, if lwIP does not. */
+void um_solicit(struct um_card *card, const ip6_addr_t *target);
 /* The netif of the card that a frame is for. */
 struct netif *um_address_netif(struct um_card *card, const struct pbuf *p);
 /* A router advertisement of len bytes has come. Return: it is for lwIP, too. */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "options.h"
+#include "packet.h"
 
 /* ---- cards ---- */
 
@@ -278,7 +279,19 @@ static struct um_option *join(struct um_call *call, const struct asked *asked,
     call->undo_arg = option_add(call->sock, IPPROTO_IP, MCAST_JOIN_GROUP,
                                 &member, sizeof(member));
     call->undo = undo_join;
+    if (call->undo_arg != NULL)
+        um_packet_group(call->sock->stack, member.card, member.group, true);
     return call->undo_arg;
+}
+
+void option_left(struct um_sock *sock, const struct um_option *option)
+{
+    struct member member;
+
+    if (option->level != IPPROTO_IP || option->name != MCAST_JOIN_GROUP)
+        return;
+    memcpy(&member, option->value, sizeof(member));
+    um_packet_group(sock->stack, member.card, member.group, false);
 }
 
 int option_set_join(struct um_call *call, const struct row *row,

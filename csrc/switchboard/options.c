@@ -64,6 +64,7 @@ void option_forget(struct um_sock *sock, struct um_option *option)
     if (*at == NULL)
         return;
     *at = option->next;
+    option_left(sock, option);
     free(option);
 }
 

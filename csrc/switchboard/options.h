@@ -82,5 +82,7 @@ setter option_set_bindtodevice, option_set_bindtoifindex, option_set_join,
     option_set_leave, option_set_source, option_set_multicast_if4,
     option_set_card;
 getter option_get_bindtodevice, option_get_bindtoifindex;
+/* An option of sock goes: if it is a membership, its card is told. */
+void option_left(struct um_sock *sock, const struct um_option *option);
 
 #endif

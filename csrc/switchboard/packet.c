@@ -39,6 +39,13 @@ struct um_heard {
     uint64_t id;
 };
 
+/* A multicast group that sockets have joined on a card. */
+struct group {
+    struct group *next;
+    uint8_t addr[16];
+    int card, members;
+};
+
 struct um_line {
     struct um_watch watch; /* fd -1: the stack server is gone */
     struct um_stack *stack;
@@ -46,6 +53,7 @@ struct um_line {
     uint64_t serial; /* of our ids */
     struct um_conn *conns[BUCKETS];
     struct um_heard *heard;
+    struct group *groups;
     uint16_t udp_ports[65536]; /* how many sockets have each */
     uint8_t message[UM_PACKET_DATA_MAX];
 };
@@ -316,6 +324,35 @@ void um_packet_port(struct um_stack *stack, int protocol, uint16_t port,
         tell(line, &packet, -1);
 }
 
+void um_packet_group(struct um_stack *stack, int card, const uint8_t addr[16],
+                     bool joined)
+{
+    struct um_line *line = stack->line;
+    struct um_packet packet = {.kind = UM_PACKET_GROUP,
+                               .card = (uint32_t)card,
+                               .flags = joined ? 0 : UM_PACKET_REMOVE};
+    if (!line)
+        return;
+    memcpy(packet.remote.addr, addr, 16);
+    struct group **at = &line->groups;
+    while (*at && !((*at)->card == card && um_addr_equal((*at)->addr, addr)))
+        at = &(*at)->next;
+    if (!*at && joined && (*at = calloc(1, sizeof **at))) {
+        memcpy((*at)->addr, addr, 16);
+        (*at)->card = card;
+    }
+    struct group *group = *at;
+    if (!group)
+        return;
+    group->members += joined ? 1 : -1;
+    if (group->members == (joined ? 1 : 0))
+        tell(line, &packet, -1);
+    if (!group->members) {
+        *at = group->next;
+        free(group);
+    }
+}
+
 /* One that finds no room is lost, as on a full link. */
 void um_packet_send(struct um_stack *stack, int protocol,
                     const struct um_name *to, const struct um_arrival *arrival,
@@ -511,6 +548,11 @@ void um_line_close(struct um_stack *stack)
         struct um_heard *heard = line->heard;
         line->heard = heard->next;
         free(heard);
+    }
+    while (line->groups) {
+        struct group *group = line->groups;
+        line->groups = group->next;
+        free(group);
     }
     if (line->watch.fd >= 0)
         close(line->watch.fd);

@@ -35,6 +35,9 @@ void um_packet_unlisten(struct um_sock *sock);
 /* A socket of the stack has taken a port of this protocol, or given it up. */
 void um_packet_port(struct um_stack *stack, int protocol, uint16_t port,
                     bool taken);
+/* A socket of the stack has joined a multicast group on a card, or left it. */
+void um_packet_group(struct um_stack *stack, int card, const uint8_t group[16],
+                     bool joined);
 /* Send a datagram; of arrival: from, card, ttl, tos and len. */
 void um_packet_send(struct um_stack *stack, int protocol,
                     const struct um_name *to, const struct um_arrival *arrival,

@@ -686,9 +686,7 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     if (um_addr_is_multicast(dest->addr)) {
         bool v4 = um_addr_is_v4(dest->addr);
         arrival.card = um_options_multicast_card(sock, v4);
-        if (v4)
-            um_stack_card_address(sock->stack, arrival.card, true,
-                                  known.source);
+        um_stack_card_address(sock->stack, arrival.card, v4, known.source);
     }
     set_source(sock, how, known.source, &arrival.from);
     memcpy(known.source, arrival.from.addr, 16);

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import random
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from .lab import Flag, Kind, Lab, Name, Packet, lab
+from .lab import Flag, Kind, Lab, Name, Packet, Rule, lab
 
 _PEERS = [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")]
 _BOTH = pytest.mark.parametrize(("mine", "yours"), _PEERS, ids=["v4", "v6"])
@@ -155,40 +156,6 @@ def test_an_address_is_told_when_it_may_be_used(library: Path, tmp_path: Path) -
         one.wait(3)
         later = {p.local.address for p in one.stacks[0].told if p.kind is Kind.HAS}
         assert later == first | {"fd09::1"}
-
-
-def _dhcp_reply(request: bytes, kind: int) -> bytes:
-    """Return the frame that a DHCP server answers with (RFC 2131)."""
-    bootp = request[42:]
-    own, offered = (ip_address(a).packed for a in (_DHCP_SERVER, "10.9.0.77"))
-    options = bytes([53, 1, kind, 54, 4, *own, 1, 4, 255, 255, 255, 0])
-    options += bytes([3, 4, *own, 51, 4, 0, 0, 14, 16, 255])
-    body = bytes([2, 1, 6, 0]) + bootp[4:8] + bytes(8) + offered + own + bytes(4)
-    body += bootp[28:236] + bytes([99, 130, 83, 99]) + options
-    udp = struct.pack("!4H", 67, 68, 8 + len(body), 0) + body
-    head = bytes([0x45, 0]) + struct.pack("!H", 20 + len(udp)) + bytes(4)
-    head += bytes([64, 17, 0, 0]) + own + offered
-    total = sum(struct.unpack("!10H", head))
-    total = (total & 0xFFFF) + (total >> 16)
-    head = head[:10] + struct.pack("!H", ~total & 0xFFFF) + head[12:]
-    return request[6:12] + bytes([2, 0, 0, 0, 9, 9]) + b"\x08\x00" + head + udp
-
-
-def test_dhcp_gives_address_and_router(library: Path, tmp_path: Path) -> None:
-    with lab(library, tmp_path, flags=(Flag.DHCP, Flag.NONE), addresses=False) as one:
-
-        def serve(side: int, frame: bytes) -> list[bytes]:
-            if side == 0 and _type(frame) == _IP4 and frame[36:38] == b"\0\x43":
-                asked = frame[42 + 240 + 2]
-                answer = _dhcp_reply(frame, {1: 2, 3: 5}[asked])
-                one.stacks[0].bring(answer)
-            return [frame]
-
-        one.rule = serve
-        while (has := one.hear(0, Kind.HAS, 30)).card and ":" in has.local.address:
-            pass
-        assert (has.local, has.prefix) == (Name("10.9.0.77"), 96 + 24)
-        assert one.hear(0, Kind.ROUTER).remote == Name(_DHCP_SERVER)
 
 
 # ---- ICMP and UDP ----
@@ -606,3 +573,437 @@ def test_what_waits_for_a_neighbour_outlives_its_connection(
     pair.wait(5)
     data = [_data(frame) for side, frame in pair.seen if side == 0 and _data(frame)]
     assert data in ([], [b"A" * 1000])
+
+
+# ---- what servers on the link give ----
+
+
+def _sum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data + bytes(len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _ip4(source: str, to: str, protocol: int, data: bytes, *, ttl: int = 64) -> bytes:
+    """Return an IPv4 packet."""
+    ends = ip_address(source).packed + ip_address(to).packed
+    head = struct.pack("!BBHIBB", 0x45, 0, 20 + len(data), 0, ttl, protocol)
+    return head + struct.pack("!H", _sum(head + b"\0\0" + ends)) + ends + data
+
+
+def _ip6(source: str, to: str, protocol: int, data: bytes, *, ttl: int = 64) -> bytes:
+    """Return an IPv6 packet; data has its checksum if it is no ICMP."""
+    ends = ip_address(source).packed + ip_address(to).packed
+    if protocol == socket.IPPROTO_ICMPV6:
+        pseudo = ends + struct.pack("!II", len(data), protocol)
+        data = data[:2] + struct.pack("!H", _sum(pseudo + data)) + data[4:]
+    return struct.pack("!IHBB", 6 << 28, len(data), protocol, ttl) + ends + data
+
+
+_ROUTER_MAC = bytes([2, 0, 0, 0, 9, 9])
+
+
+def _frame(to: bytes, packet: bytes) -> bytes:
+    kind = _IP4 if packet[0] >> 4 == 4 else _IP6
+    return to + _ROUTER_MAC + struct.pack("!H", kind) + packet
+
+
+class _DhcpServer:
+    """Answers stack 0; a rule of a lab (RFC 2131)."""
+
+    def __init__(self, one: Lab) -> None:
+        self.one = one
+        self.asked: list[int] = []
+        self.answers = {1: 2, 3: 5}
+        self.options = bytes([6, 8, 10, 9, 0, 53, 10, 9, 0, 54])
+        self.options += bytes([15, 8]) + b"lab.test"
+
+    def __call__(self, side: int, frame: bytes) -> list[bytes]:
+        if side == 0 and _type(frame) == _IP4 and frame[36:38] == b"\0\x43":
+            asked = frame[42 + 240 + 2]
+            self.asked.append(asked)
+            if asked in self.answers:
+                self.one.stacks[0].bring(self._reply(frame, self.answers[asked]))
+        return [frame]
+
+    def _reply(self, request: bytes, kind: int) -> bytes:
+        bootp = request[42:]
+        own, offered = (ip_address(a).packed for a in (_DHCP_SERVER, "10.9.0.77"))
+        options = bytes([53, 1, kind, 54, 4, *own])
+        if kind != 6:
+            options += bytes([1, 4, 255, 255, 255, 0, 3, 4, *own, 51, 4, 0, 0, 2, 88])
+            options += self.options
+        body = bytes([2, 1, 6, 0]) + bootp[4:8] + bytes(8) + offered + own + bytes(4)
+        body += bootp[28:236] + bytes([99, 130, 83, 99]) + options + b"\xff"
+        udp = struct.pack("!4H", 67, 68, 8 + len(body), 0) + body
+        packet = _ip4(_DHCP_SERVER, "10.9.0.77", socket.IPPROTO_UDP, udp)
+        return _frame(request[6:12], packet)
+
+
+@pytest.fixture
+def leased(library: Path, tmp_path: Path) -> Iterator[tuple[Lab, _DhcpServer]]:
+    with lab(library, tmp_path, flags=(Flag.DHCP, Flag.NONE), addresses=False) as one:
+        one.rule = server = _DhcpServer(one)
+        while ":" in (has := one.hear(0, Kind.HAS, 30)).local.address:
+            pass
+        assert (has.local, has.prefix) == (Name("10.9.0.77"), 96 + 24)
+        yield one, server
+
+
+def _servers(packet: Packet) -> list[str]:
+    """Return the addresses that a message about name servers names."""
+    raw = [packet.data[at : at + 16] for at in range(0, len(packet.data), 16)]
+    return [Name.unpack(one, 0, 0).address for one in raw]
+
+
+def test_dhcp_gives_address_router_and_names(leased: tuple[Lab, _DhcpServer]) -> None:
+    one, server = leased
+    assert one.now_ms < 3000  # no view wants to wait
+    assert server.asked == [1, 3]
+    assert one.hear(0, Kind.ROUTER).remote == Name(_DHCP_SERVER)
+    assert _servers(one.hear(0, Kind.DNS)) == ["10.9.0.53", "10.9.0.54"]
+    assert one.hear(0, Kind.DOMAIN).data == b"lab.test"
+
+
+def test_a_lease_is_renewed(leased: tuple[Lab, _DhcpServer]) -> None:
+    one, server = leased
+    one.settle()
+    one.stacks[0].told.clear()
+    one.wait(650)  # the lease is of 600 s
+    assert server.asked[2:4] == [3, 3][: len(server.asked) - 2]
+    assert len(server.asked) > 2
+    assert not one.stacks[0].told  # nothing is new
+
+
+@pytest.mark.parametrize("answers", [{}, {3: 6}], ids=["silence", "refusal"])
+def test_a_lease_that_is_lost_is_told(
+    leased: tuple[Lab, _DhcpServer], answers: dict[int, int]
+) -> None:
+    one, server = leased
+    one.settle()
+    one.stacks[0].told.clear()
+    server.answers = answers
+    one.run(lambda: any(p.kind is Kind.HAS for p in one.stacks[0].told), 900)
+    has = one.hear(0, Kind.HAS)
+    assert (has.local, has.prefix) == (Name("10.9.0.77"), 96 + 24)
+    assert has.flags == Flag.REMOVE
+    router = one.hear(0, Kind.ROUTER)
+    assert (router.remote, router.flags) == (Name(_DHCP_SERVER), Flag.REMOVE)
+    assert one.hear(0, Kind.DNS).data == b""
+    assert one.hear(0, Kind.DOMAIN).data == b""
+
+
+def test_a_domain_that_is_no_name_is_not_told(library: Path, tmp_path: Path) -> None:
+    """It would be a line of a file."""
+    with lab(library, tmp_path, flags=(Flag.DHCP, Flag.NONE), addresses=False) as one:
+        one.rule = server = _DhcpServer(one)
+        server.options = bytes([15, 8]) + b"a\nserver"
+        while ":" in one.hear(0, Kind.HAS, 30).local.address:
+            pass
+        one.wait(1)
+        assert not one.stacks[0].take(Kind.DOMAIN)
+
+
+_ROUTER = "fe80::9:9"
+
+
+def _advertisement(lifetime: int, valid: int, servers: int, other: bool) -> bytes:
+    """Return a router advertisement's frame for everybody (RFC 4861, 8106)."""
+    message = struct.pack(
+        "!BBHBBHII", 134, 0, 0, 64, 0x40 if other else 0, lifetime, 0, 0
+    )
+    message += bytes([1, 1]) + _ROUTER_MAC
+    prefix = ip_address("fd0a::").packed
+    message += struct.pack("!BBBBIII", 3, 4, 64, 0xC0, valid, valid, 0) + prefix
+    message += struct.pack("!BBHI", 25, 3, 0, servers) + ip_address("fd0a::53").packed
+    packet = _ip6(_ROUTER, "ff02::1", socket.IPPROTO_ICMPV6, message, ttl=255)
+    return _frame(bytes([0x33, 0x33, 0, 0, 0, 1]), packet)
+
+
+def _asks_routers(frame: bytes) -> bool:
+    return (
+        _type(frame) == _IP6
+        and frame[20] == socket.IPPROTO_ICMPV6
+        and (frame[54] == 133)
+    )
+
+
+def _own(name: Name) -> bool:
+    return name.address == "fd0a::ff:fe00:901"
+
+
+def test_a_router_gives_address_and_names(library: Path, tmp_path: Path) -> None:
+    with lab(library, tmp_path, flags=(Flag.SLAAC, Flag.NONE), addresses=False) as one:
+        one.settle()
+        assert any(_asks_routers(f) for s, f in one.seen if s == 0)
+        one.stacks[0].told.clear()
+        one.stacks[0].bring(_advertisement(30, 60, 20, other=False))
+        begun = one.now_ms
+        router = one.hear(0, Kind.ROUTER)
+        assert (router.remote, router.flags) == (Name(_ROUTER, 0, 2), Flag.NONE)
+        assert _servers(one.hear(0, Kind.DNS)) == ["fd0a::53"]
+        has = one.hear(0, Kind.HAS)
+        assert _own(has.local)
+        assert (has.prefix, has.flags) == (64, Flag.NONE)
+        # In the order in which they end: name server, router, address.
+        assert one.hear(0, Kind.DNS, 30).data == b""
+        assert 19 < (one.now_ms - begun) / 1000 < 23
+        assert one.hear(0, Kind.ROUTER, 30).flags == Flag.REMOVE
+        assert 29 < (one.now_ms - begun) / 1000 < 33
+        has = one.hear(0, Kind.HAS, 60)
+        assert (_own(has.local), has.flags) == (True, Flag.REMOVE)
+        assert 59 < (one.now_ms - begun) / 1000 < 63
+
+
+def test_a_router_may_give_its_address_only(library: Path, tmp_path: Path) -> None:
+    flags = (Flag.ROUTERS, Flag.NONE)
+    with lab(library, tmp_path, flags=flags, addresses=False) as one:
+        one.ready()
+        one.stacks[0].bring(_advertisement(30, 60, 20, other=False))
+        assert one.hear(0, Kind.ROUTER).remote == Name(_ROUTER, 0, 2)
+        one.wait(3)
+        assert not one.stacks[0].take(Kind.HAS)
+
+
+def test_a_card_that_is_given_all_hears_no_router(pair: Lab) -> None:
+    pair.stacks[0].bring(_advertisement(30, 60, 20, other=False))
+    pair.wait(3)
+    kinds = {p.kind for p in pair.stacks[0].told}
+    assert kinds <= {Kind.RECEIVED}
+
+
+def test_dhcp6_gives_names(library: Path, tmp_path: Path) -> None:
+    """Stateless (RFC 8415, 18.2.6), when a router says that there is a server."""
+    flags = (Flag.SLAAC | Flag.DHCP6, Flag.NONE)
+    with lab(library, tmp_path, flags=flags, addresses=False) as one:
+        one.ready()
+
+        def serve(side: int, frame: bytes) -> list[bytes]:
+            if side == 0 and frame[20] == socket.IPPROTO_UDP and frame[62] == 11:
+                body = b"\x07" + frame[63:66]
+                body += struct.pack("!HH", 23, 16) + ip_address("fd0a::54").packed
+                udp = struct.pack("!4H", 547, 546, 8 + len(body), 0) + body
+                client = str(ip_address(frame[22:38]))
+                ends = ip_address(_ROUTER).packed + frame[22:38]
+                total = _sum(ends + struct.pack("!II", len(udp), 17) + udp)
+                udp = udp[:6] + struct.pack("!H", total) + udp[8:]
+                packet = _ip6(_ROUTER, client, socket.IPPROTO_UDP, udp)
+                one.stacks[0].bring(_frame(frame[6:12], packet))
+            return [frame]
+
+        one.rule = serve
+        one.stacks[0].bring(_advertisement(30, 60, 0, other=True))
+        assert _servers(one.hear(0, Kind.DNS)) == ["fd0a::54"]
+
+
+# ---- several addresses, groups ----
+
+
+def test_a_card_has_several_ipv4_addresses(pair: Lab) -> None:
+    more = ["10.9.0.11", "10.8.0.1"]
+    for address in more:
+        pair.stacks[0].add(f"{address}/24")
+        assert pair.hear(0, Kind.HAS).local == Name(address)
+    pair.stacks[1].add("10.8.0.2/24")
+    pair.listen(0, Name("0.0.0.0", 80))
+    for own, peer in (("10.9.0.2", more[0]), ("10.8.0.2", more[1])):
+        pair.dial(1, Name(own, 4000), Name(peer, 80))
+        assert pair.hear(0, Kind.ACCEPTED).local == Name(peer, 80)
+    for own, peer in (("10.9.0.2", more[0]), ("10.8.0.2", more[1])):
+        pair.listen(1, Name(own, 81))
+        pair.dial(0, Name(peer, 4001), Name(own, 81))
+        assert pair.hear(1, Kind.ACCEPTED).remote == Name(peer, 4001)
+    gone = Packet(Kind.ADDRESS, card=2, local=Name(more[0]), prefix=120)
+    pair.stacks[0].send(gone._replace(flags=Flag.REMOVE))
+    has = pair.hear(0, Kind.HAS)
+    assert (has.local, has.prefix, has.flags) == (Name(more[0]), 120, Flag.REMOVE)
+
+
+@pytest.mark.parametrize("prefix", [48, 112])
+def test_a_prefix_of_ipv6_may_have_any_length(pair: Lab, prefix: int) -> None:
+    """LwIP takes all prefixes for 64 bits long."""
+    near = "fd08:0:0:7::2" if prefix == 48 else "fd08::2"
+    pair.stacks[0].add(f"fd08::1/{prefix}", Flag.AT_ONCE)
+    pair.stacks[1].add(f"{near}/{prefix}", Flag.AT_ONCE)
+    pair.listen(1, Name("::", 80))
+    pair.dial(0, Name("fd08::1", 4000), Name(near, 80))
+    assert pair.hear(1, Kind.ACCEPTED).remote == Name("fd08::1", 4000)
+
+
+def test_beyond_a_long_prefix_of_ipv6_there_are_no_neighbours(pair: Lab) -> None:
+    pair.stacks[0].add("fd08::1/112", Flag.AT_ONCE)
+    pair.stacks[1].add("fd08::5:2/64", Flag.AT_ONCE)
+    pair.listen(1, Name("::", 80))
+    pair.dial(0, Name("fd08::1", 4000), Name("fd08::5:2", 80))
+    pair.wait(2)
+    assert not pair.stacks[1].take(Kind.ACCEPTED)
+    pair.stacks[0].send(Packet(Kind.GATEWAY, card=2, remote=Name("fd09::2")))
+    assert pair.hear(1, Kind.ACCEPTED).remote == Name("fd08::1", 4000)
+
+
+@pytest.mark.parametrize("group", ["239.1.2.3", "ff15::7"])
+def test_a_group_is_reported_and_heard(pair: Lab, group: str) -> None:
+    v4 = "." in group
+    own = "10.9.0.1" if v4 else "fd09::1"
+    pair.stacks[1].send(Packet(Kind.PORT, local=Name("::", 53)))
+    speak = Packet(
+        Kind.SEND,
+        local=Name(own, 5000),
+        remote=Name(group, 53),
+        card=2,
+        protocol=socket.IPPROTO_UDP,
+        ttl=1,
+        data=b"hear, hear",
+    )
+
+    def heard() -> list[Packet]:
+        pair.stacks[0].send(speak)
+        pair.wait(0.5)
+        told, pair.stacks[1].told = pair.stacks[1].told, []
+        return [p for p in told if p.local.port == 53]
+
+    assert heard() == []
+    join = Packet(Kind.GROUP, card=2, remote=Name(group))
+    pair.stacks[1].send(join)
+    pair.wait(12)
+    reports = [f for s, f in pair.seen if s == 1 and ip_address(group).packed in f]
+    assert reports  # IGMP, MLD
+    (got,) = heard()
+    assert (got.local, got.remote) == (Name(group, 53), Name(own, 5000))
+    assert (got.ttl, got.card) == (1, 2)
+    pair.stacks[1].send(join._replace(flags=Flag.REMOVE))
+    assert heard() == []
+
+
+# ---- packets that are too long for their way ----
+
+
+def _shrink(mtu: int) -> Rule:
+    """Be a router before a link with this MTU: say so, drop the packet."""
+
+    def rule(side: int, frame: bytes) -> list[bytes]:
+        if side or len(frame) <= 14 + mtu:
+            return [frame]
+        packet = frame[14:]
+        if _type(frame) == _IP4:
+            if not packet[6] & 0x40:
+                return [frame]
+            error = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + packet[:28]
+            error = error[:2] + struct.pack("!H", _sum(error)) + error[4:]
+            back = _ip4("10.9.0.2", "10.9.0.1", socket.IPPROTO_ICMP, error)
+        else:
+            error = struct.pack("!BBHI", 2, 0, 0, mtu) + packet[:1000]
+            back = _ip6("fd09::2", "fd09::1", socket.IPPROTO_ICMPV6, error)
+        shrunk.append(frame[6:12] + frame[:6] + frame[12:14] + back)
+        return []
+
+    shrunk: list[bytes] = []
+    rule.shrunk = shrunk  # type: ignore[attr-defined]
+    return rule
+
+
+@_BOTH
+@pytest.mark.parametrize("mtu", [1500, 9000, 65500])
+def test_a_path_with_a_smaller_mtu_is_found(
+    library: Path, tmp_path: Path, mtu: int, mine: str, yours: str
+) -> None:
+    with lab(library, tmp_path, mtu=mtu) as one:
+        one.ready()
+        source, sink = _join(one, mine, yours)
+        rule = _shrink(1300)
+        shrunk: list[bytes] = rule.shrunk  # type: ignore[attr-defined]
+
+        def through(side: int, frame: bytes) -> list[bytes]:
+            left = rule(side, frame)
+            while shrunk:
+                one.stacks[0].bring(shrunk.pop())
+            return left
+
+        one.rule = through
+        data = _noise(500_000)
+        begun = one.now_ms
+        assert _pour(one, source, sink, data) == data
+        assert one.now_ms - begun < 2000  # not by timeouts
+        late = [f for s, f in one.seen[-100:] if s == 0 and _data(f)]
+        assert max(len(f) for f in late) == 14 + 1300
+        assert not any(f[20] == 44 for f in late if _type(f) == _IP6)  # no pieces
+
+
+def test_a_path_mtu_that_no_link_has_is_not_believed(pair: Lab) -> None:
+    """LwIP would divide packets into pieces of no length, for ever."""
+    source, sink = _join(pair, *_PEERS[1])
+    source.send(b"x" * 1400)
+    pair.settle()
+    sink.recv(2000)
+    sent = next(f for s, f in pair.seen if s == 0 and len(_data(f)) == 1400)
+    for mtu in (0, 1, 48, 56, 68, 1279):
+        error = struct.pack("!BBHI", 2, 0, 0, mtu) + sent[14:1000]
+        packet = _ip6("fd09::2", "fd09::1", socket.IPPROTO_ICMPV6, error)
+        pair.stacks[0].bring(sent[6:12] + sent[:6] + sent[12:14] + packet)
+    pair.settle()
+    pair.seen.clear()
+    source.send(b"y" * 1400)
+    pair.settle()
+    assert len(sink.recv(2000)) == 1400
+    assert [len(_data(f)) for s, f in pair.seen if s == 0 and _data(f)] == [1400]
+
+
+def test_who_has_not_seen_a_connection_cannot_make_it_smaller(pair: Lab) -> None:
+    source, sink = _join(pair, *_PEERS[0])
+    source.send(b"x" * 1400)
+    pair.settle()
+    sink.recv(2000)
+    sent = next(f for s, f in pair.seen if s == 0 and len(_data(f)) == 1400)
+    quoted = sent[14:38] + struct.pack("!I", 12345)
+    error = struct.pack("!BBHHH", 3, 4, 0, 0, 600) + quoted
+    error = error[:2] + struct.pack("!H", _sum(error)) + error[4:]
+    packet = _ip4("10.9.0.2", "10.9.0.1", socket.IPPROTO_ICMP, error)
+    pair.stacks[0].bring(sent[6:12] + sent[:6] + sent[12:14] + packet)
+    pair.seen.clear()
+    source.send(b"y" * 1400)
+    pair.settle()
+    assert [len(_data(f)) for s, f in pair.seen if s == 0 and _data(f)] == [1400]
+
+
+# ---- first sequence numbers, first answers ----
+
+
+def test_first_sequence_numbers_cannot_be_guessed(pair: Lab) -> None:
+    pair.listen(1, Name("::", 80))
+    for port in range(4000, 4008):
+        pair.dial(0, Name("10.9.0.1", port), Name("10.9.0.2", 80))
+        pair.hear(1, Kind.ACCEPTED)
+    syns = [_tcp(f) for s, f in pair.seen if s == 0 and _flags(f) & _SYN]
+    first = [int.from_bytes(tcp[4:8]) for tcp in syns if tcp]
+    steps = [abs(a - b) for a, b in itertools.pairwise(first)]
+    assert len(steps) == 7
+    assert min(steps) > 1 << 16
+
+
+def test_an_answer_to_a_syn_is_repeated_after_a_second(pair: Lab) -> None:
+    pair.listen(1, Name("::", 80))
+    lost = iter([True])
+    pair.rule = lambda side, f: [] if side and _tcp(f) and next(lost, False) else [f]
+    begun = pair.now_ms
+    pair.dial(0, Name("10.9.0.1", 4000), Name("10.9.0.2", 80))
+    pair.hear(0, Kind.CONNECTED)
+    assert pair.now_ms - begun <= 1200
+
+
+def test_frames_of_our_own_are_not_heard(library: Path, tmp_path: Path) -> None:
+    """On a link that is a circle they would tell of a second one with our address."""
+    with lab(library, tmp_path, addresses=False) as one:
+        circle = one.stacks[0]
+
+        def loop(side: int, frame: bytes) -> list[bytes]:
+            if side == 0:
+                circle.bring(frame)
+            return [frame]
+
+        one.rule = loop
+        circle.add("fd09::1/64")
+        one.wait(3)
+        told = {p.local.address for p in circle.told if p.flags == Flag.NONE}
+        assert "fd09::1" in told
+        assert not [p for p in circle.told if p.flags & Flag.REMOVE]
