@@ -24,6 +24,7 @@ _FORMAT = struct.Struct("=QQIi16sHHI16sHHIIIIHHhBB6s2xI")
 _LENGTH = struct.Struct("=H")  # before each frame of a message on a wire
 _LONGEST = 1 << 17
 _TICK_MS = 10
+_LONG, _LONG_TICK_MS = 60, 100
 _WIRE_MTU = 65500
 
 
@@ -302,7 +303,9 @@ class Lab:
         while sum(stack.step(self.now_ms) for stack in self.stacks) + self._move():
             pass
 
-    def run(self, until: Callable[[], object], seconds: float = 10) -> int:
+    def run(
+        self, until: Callable[[], object], seconds: float = 10, tick_ms: int = _TICK_MS
+    ) -> int:
         """Let time go by until something is so; return the milliseconds.
 
         Raises:
@@ -312,14 +315,15 @@ class Lab:
         self.settle()
         while not until():
             assert self.now_ms - begun < seconds * 1000, "it does not come about"
-            self.now_ms += _TICK_MS
+            self.now_ms += tick_ms
             self.settle()
         return self.now_ms - begun
 
     def wait(self, seconds: float) -> None:
         """Let so much time go by."""
         end = self.now_ms + int(seconds * 1000)
-        self.run(lambda: self.now_ms >= end, seconds + 1)
+        tick_ms = _TICK_MS if seconds < _LONG else _LONG_TICK_MS
+        self.run(lambda: self.now_ms >= end, seconds + 1, tick_ms)
 
     def ready(self) -> None:
         """Wait until duplicate addresses would have been detected."""

@@ -684,7 +684,7 @@ def test_a_lease_that_is_lost_is_told(
     one.settle()
     one.stacks[0].told.clear()
     server.answers = answers
-    one.run(lambda: any(p.kind is Kind.HAS for p in one.stacks[0].told), 900)
+    one.run(lambda: any(p.kind is Kind.HAS for p in one.stacks[0].told), 900, 100)
     has = one.hear(0, Kind.HAS)
     assert (has.local, has.prefix) == (Name("10.9.0.77"), 96 + 24)
     assert has.flags == Flag.REMOVE
