@@ -317,9 +317,16 @@ class CardAt(IntFlag):
     DHCP = lib.UM_PACKET_DHCP
     DHCP6 = lib.UM_PACKET_DHCP6
     SLAAC = lib.UM_PACKET_SLAAC
-    BARE = lib.UM_PACKET_BARE
     ROUTERS = lib.UM_PACKET_ROUTERS
     ONLY_V4 = lib.UM_PACKET_ONLY_V4
+
+
+class PlugAt(IntFlag):
+    """What a card is to be plugged into (UM_PACKET_*)."""
+
+    VNL = 0
+    WIRE = lib.UM_PACKET_WIRE
+    BARE = lib.UM_PACKET_BARE
 
 
 class Ready(NamedTuple):
@@ -338,12 +345,19 @@ class Ready(NamedTuple):
     mtu: int
 
 
-def card_message(card: int, mtu: int, mac: bytes, flags: CardAt, vnl: bytes) -> bytes:
+def card_message(card: int, mtu: int, mac: bytes, flags: CardAt) -> bytes:
     """Return the message to a stack server that makes a card (UM_PACKET_CARD)."""
     packet = _packet(lib.UM_PACKET_CARD, card)
-    packet.mtu, packet.flags, packet.len = mtu, flags, len(vnl)
+    packet.mtu, packet.flags = mtu, flags
     ffi.buffer(packet.mac)[0 : len(mac)] = mac
-    return bytes(ffi.buffer(packet)) + vnl
+    return bytes(ffi.buffer(packet))
+
+
+def plug_message(mtu: int, flags: PlugAt, where: bytes) -> bytes:
+    """Return the message to a plug process that plugs it in (UM_PACKET_PLUG)."""
+    packet = _packet(lib.UM_PACKET_PLUG, 0)
+    packet.mtu, packet.flags, packet.len = mtu, flags, len(where)
+    return bytes(ffi.buffer(packet)) + where
 
 
 def address_message(card: int, own: Interface) -> bytes:
@@ -410,6 +424,7 @@ class News(NamedTuple):
         own: An address of the card with its prefix (HAS).
         peer: A router (ROUTER).
         data: Name servers or a domain.
+        mtu: The longest packet that the link takes (FOUND).
         error: Why it is gone: EADDRINUSE, another on the link has the address.
     """
 
@@ -419,6 +434,7 @@ class News(NamedTuple):
     own: Interface
     peer: Address
     data: bytes
+    mtu: int = 0
     error: int = 0
 
     @property
@@ -448,6 +464,7 @@ def read_news(message: bytes) -> News | None:
         own=ip_interface((local, prefix)),
         peer=_unpack(bytes(packet.remote.addr)),
         data=message[ffi.sizeof("struct um_packet") :],
+        mtu=packet.mtu,
         error=packet.error,
     )
 

@@ -57,7 +57,7 @@ def create(name: str, environ: Mapping[str, str]) -> Runtime:
     Raises:
         UmviewError: The name is in use or has no sense, or no directory can be made.
     """
-    if not _is_name(name):
+    if not is_name(name):
         raise UmviewError(
             f"-V {name}: a name is up to 64 letters, digits, dots, - and _"
         )
@@ -81,7 +81,13 @@ def create(name: str, environ: Mapping[str, str]) -> Runtime:
         ) from exc
 
 
-def _is_name(name: str) -> bool:
+def wire(name: str, environ: Mapping[str, str]) -> str:
+    """Return where the two ends of a wire meet; no view can be called ``.wires``."""
+    return f"{_root(environ)}/.wires/{name}"
+
+
+def is_name(name: str) -> bool:
+    """Whether a view or a wire can have this name."""
     plain = name.translate({ord(mark): "x" for mark in "-_."})
     wanted = plain.isascii() and plain.isalnum() and name[0] not in "-."
     return wanted and len(name) <= _LONGEST

@@ -1,12 +1,14 @@
 """The stack server of a stack with packet cards: its start, and its cards.
 
-It is no child of the supervisor's, whose children are the view's processes, and which
-waits for the last of them: an intermediate process leaves it to whoever takes orphans.
-It ends with its line, whose other end the switchboard gets; that notices if it dies.
+It and the cards' plug processes are no children of the supervisor's, whose children are
+the view's processes, and which waits for the last of them: an intermediate process
+leaves them to whoever takes orphans. Each ends with its line, of which the switchboard
+gets the stack server's; that notices if it dies.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 from pathlib import Path
@@ -16,16 +18,21 @@ from umview import _ffi
 from umview.errors import UmviewError
 
 if TYPE_CHECKING:
-    from umview._ffi import CardAt, Ready
+    from umview._ffi import CardAt, PlugAt, Ready
     from umview.view import Address, Interface
 
-_LINE = 3  # its descriptor there
+_FIRST = 3  # of the descriptors that a process gets
 _SECONDS = 30  # for a card: a plug-in may ask its user for nothing, but wait
 _PROGRAM = str(Path(__file__).with_name("stackd"))
 
 
 class StackServer:
-    """A stack server that has been started and gets its cards."""
+    """A stack server that has been started and gets its cards.
+
+    Attributes:
+        line: Our end of its line.
+        plugs: The plug processes of its cards, by the cards' indices.
+    """
 
     def __init__(self) -> None:
         """Start it.
@@ -33,27 +40,13 @@ class StackServer:
         Raises:
             UmviewError: Its program is missing, or there is no room for a process.
         """
-        if not os.path.exists(_PROGRAM):
-            raise UmviewError(f"{_PROGRAM} is missing: `make build` makes it")
-        try:
-            self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            child = os.fork()
-        except OSError as exc:
-            raise UmviewError(f"cannot start a stack server: {exc.strerror}") from exc
-        if child == 0:
-            _become(theirs.fileno())
-        theirs.close()
-        os.waitpid(child, 0)
-        self.line.settimeout(_SECONDS)
+        self.plugs: dict[int, Plug] = {}
+        self.line, theirs = _pair()
+        _start((theirs,))
         self._early: list[bytes] = []
 
-    def plug(
-        self,
-        card: int,
-        mtu: int,
-        mac: bytes,
-        flags: CardAt,
-        where: str | socket.socket,
+    def add_card(
+        self, card: int, mtu: int, mac: bytes, flags: CardAt, plug: Plug
     ) -> Ready:
         """Make a card.
 
@@ -62,25 +55,27 @@ class StackServer:
             mtu: The longest packet that it is to take.
             mac: Its Ethernet address, or none for a random one.
             flags: How it is to be.
-            where: The VNL that it is plugged into, or the end of a direct wire.
+            plug: Its plug process, which ends with this object.
 
         Raises:
             UmviewError: The stack server has died or does not answer.
         """
-        vnl = where.encode() if isinstance(where, str) else b""
-        ends = [] if isinstance(where, str) else [where.fileno()]
-        message = _ffi.card_message(card, mtu, mac, flags, vnl)
+        message = _ffi.card_message(card, mtu, mac, flags)
+        self.plugs[card] = plug
         try:
-            socket.send_fds(self.line, [message], ends)
+            socket.send_fds(self.line, [message], [plug.card.fileno()])
+            plug.card.close()
             while data := self.line.recv(1 << 16):
                 if ready := _ffi.read_ready(data):
                     return ready
                 self._early.append(data)
         except TimeoutError:
-            raise UmviewError(f"{where}: no answer within {_SECONDS} s") from None
+            raise UmviewError(
+                f"the stack server does not answer within {_SECONDS} s"
+            ) from None
         except OSError as exc:
             raise UmviewError(f"the stack server is lost: {exc.strerror}") from exc
-        raise UmviewError(f"{where}: the stack server has died of this card")
+        raise UmviewError("the stack server has died of this card")
 
     def add_address(self, card: int, own: Interface) -> None:
         """Give a card an address."""
@@ -94,14 +89,17 @@ class StackServer:
         """Let it forward packets from card to card."""
         self.line.send(_ffi.forward_message())
 
+    def heard(self) -> list[bytes]:
+        """Return what it said besides while cards were added."""
+        early, self._early = self._early, []
+        return early
+
     def listen(self, seconds: float) -> bytes | None:
         """Return the next thing that it says, None if it is silent for so long.
 
         Raises:
             UmviewError: It has died.
         """
-        if self._early:
-            return self._early.pop(0)
         self.line.settimeout(max(seconds, 0.001))
         try:
             data = self.line.recv(1 << 17)
@@ -114,19 +112,88 @@ class StackServer:
         return data
 
 
-def _become(line: int) -> NoReturn:
+class Plug:
+    """A plug process: what a card is plugged into, and keeps it plugged in.
+
+    Attributes:
+        card: The end of its line to the card, for the stack server.
+    """
+
+    def __init__(self) -> None:
+        """Start it.
+
+        Raises:
+            UmviewError: Its program is missing, or there is no room for a process.
+        """
+        self._line, theirs = _pair()
+        self.card, line = _pair()
+        _start((theirs, line), "plug")
+
+    def plug(self, where: str, mtu: int, flags: PlugAt) -> int:
+        """Plug the card in; if it was elsewhere and this fails, it stays there.
+
+        Args:
+            where: A VNL, or the path of a wire.
+            mtu: The longest packet that is to be sent there.
+            flags: What it is.
+
+        Returns:
+            0, or why it cannot be (an errno).
+
+        Raises:
+            UmviewError: The process has died or does not answer.
+        """
+        try:
+            self._line.send(_ffi.plug_message(mtu, flags, os.fsencode(where)))
+            ready = _ffi.read_ready(self._line.recv(1 << 16))
+        except TimeoutError:
+            raise UmviewError(f"{where}: no answer within {_SECONDS} s") from None
+        except OSError as exc:
+            raise UmviewError(f"{where}: {exc.strerror}") from exc
+        if not ready:
+            raise UmviewError(f"{where}: its plug-in has died of it")
+        return ready.error
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as exc:
+        raise UmviewError(f"cannot start a stack server: {exc.strerror}") from exc
+    ours.settimeout(_SECONDS)
+    return ours, theirs
+
+
+def _start(theirs: tuple[socket.socket, ...], *arguments: str) -> None:
+    """Start the program; close its descriptors here.
+
+    Raises:
+        UmviewError: It is missing, or there is no room for a process.
+    """
+    if not os.path.exists(_PROGRAM):
+        raise UmviewError(f"{_PROGRAM} is missing: `make build` makes it")
+    try:
+        child = os.fork()
+    except OSError as exc:
+        raise UmviewError(f"cannot start a stack server: {exc.strerror}") from exc
+    if child == 0:
+        _become([end.fileno() for end in theirs], arguments)
+    for end in theirs:
+        end.close()
+    os.waitpid(child, 0)
+
+
+def _become(fds: list[int], arguments: tuple[str, ...]) -> NoReturn:
     try:
         os.setsid()
         if os.fork() == 0:
             null = os.open(os.devnull, os.O_RDWR)
-            kept = os.dup(line)
-            for fd in range(3):
-                os.dup2(null, fd)
-            if kept != _LINE:
-                os.dup2(kept, _LINE)
-            os.set_inheritable(_LINE, True)
-            os.closerange(_LINE + 1, os.sysconf("SC_OPEN_MAX"))
+            # out of the way of what they are to be
+            kept = [fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST + len(fds)) for fd in fds]
+            for fd, source in enumerate([null] * _FIRST + kept):
+                os.dup2(source, fd)
+            os.closerange(_FIRST + len(fds), os.sysconf("SC_OPEN_MAX"))
             os.chdir("/")
-            os.execv(_PROGRAM, [_PROGRAM])
+            os.execv(_PROGRAM, [_PROGRAM, *arguments])
     finally:
         os._exit(0)

@@ -690,6 +690,25 @@ void um_addresses_begin(struct um_card *card)
         dhcp6_enable_stateless(netif);
 }
 
+void um_addresses_renew(struct um_card *card)
+{
+    struct netif *netif = &card->netif;
+    etharp_cleanup_netif(netif);
+    nd6_cleanup_netif(netif);
+    netif_set_link_down(netif);
+    netif_set_link_up(netif);
+    if (card->flags & (UM_PACKET_SLAAC | UM_PACKET_ROUTERS))
+        solicit_routers(card);
+    else
+        netif->rs_count = 0;
+    for (struct um_alias *alias = card->aliases; alias; alias = alias->next) {
+        alias->netif.mtu = netif->mtu;
+        alias->netif.chksum_flags = netif->chksum_flags;
+        etharp_cleanup_netif(&alias->netif);
+        etharp_gratuitous(&alias->netif);
+    }
+}
+
 void um_addresses_end(struct um_card *card)
 {
     while (card->aliases)

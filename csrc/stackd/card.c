@@ -84,6 +84,12 @@ static void drop_first(struct um_card *card)
     free(frame);
 }
 
+void um_card_empty(struct um_card *card)
+{
+    while (card->queue)
+        drop_first(card);
+}
+
 static void flush(struct um_card *card)
 {
     bool full = card->link->flush && card->link->flush(card) == -EAGAIN;
@@ -94,7 +100,7 @@ static void flush(struct um_card *card)
 void um_cards_flush(struct um_stackd *d)
 {
     for (struct um_card *card = d->cards; card; card = card->next)
-        if (card->link->flush && card->watch.events)
+        if (card->link && card->link->flush)
             flush(card);
 }
 
@@ -125,7 +131,7 @@ static err_t output(struct netif *netif, struct pbuf *p)
         len += q->len;
     }
     err_t rc = len == p->tot_len ? ERR_OK : ERR_BUF;
-    if (rc == ERR_OK && card->watch.events &&
+    if (rc == ERR_OK && card->link &&
         (card->queue || card->link->send(card, iov, count) == -EAGAIN))
         enqueue(card, iov, count, len);
     pbuf_add_header(p, ETH_PAD_SIZE);
@@ -159,24 +165,6 @@ static struct pbuf *take_frame(struct um_card *card, ssize_t *rc)
     return small;
 }
 
-/* Connections wait and end in their time, as with a cable that is pulled. */
-static void lose_link(struct um_card *card)
-{
-    struct um_packet packet = {.kind = UM_PACKET_LOST, .card = card->number};
-    um_watch(card->d, &card->watch, 0);
-    um_watch(card->d, &card->control, 0);
-    netif_set_link_down(&card->netif);
-    um_tell(card->d, &packet, NULL, -1);
-}
-
-static void control_hung_up(struct um_stackd *d, struct um_watch *watch,
-                            uint32_t events)
-{
-    (void)d;
-    (void)events;
-    lose_link(UM_CONTAINER(watch, struct um_card, control));
-}
-
 /* A link may bring back what was sent (a hub that is wired in a circle): our
  * own words would tell us that somebody else has our addresses. */
 void um_card_input(struct um_card *card, struct pbuf *p)
@@ -201,7 +189,7 @@ static void card_ready(struct um_stackd *d, struct um_watch *watch,
         if (p)
             um_card_input(card, p);
         if (rc == -EPIPE)
-            lose_link(card);
+            um_link_lost(card);
         if (rc <= 0)
             break;
     }
@@ -240,31 +228,21 @@ static void choose_mac(struct um_card *card, const uint8_t mac[6])
 static void start(struct um_card *card)
 {
     struct netif *netif = &card->netif;
-    if (card->flags & UM_PACKET_BARE)
-        NETIF_SET_CHECKSUM_CTRL(netif, NETIF_CHECKSUM_DISABLE_ALL);
     netif_set_up(netif);
-    netif_set_link_up(netif);
+    netif_set_link_up(netif); /* it never has another word: see link.c */
     um_addresses_begin(card);
-    /* One window for all of lwIP: that of the link which bears least. */
-    if (!um_tcp_window || card->window < um_tcp_window)
-        um_tcp_window = card->window;
 }
 
-int um_card_add(struct um_stackd *d, const struct um_packet *packet,
-                const char *text, int fd)
+int um_card_add(struct um_stackd *d, const struct um_packet *packet, int fd)
 {
-    struct um_card *card = calloc(1, sizeof *card);
-    int rc = card ? 0 : -ENOMEM;
-    if (um_card_find(d, packet->card) || packet->mtu > MTU_MAX ||
-        packet->mtu < MTU_MIN)
-        rc = -EINVAL;
-    else if (d->sealed && fd < 0)
-        rc = -EPERM;
-    if (rc < 0) {
-        free(card);
+    struct um_card *card = NULL;
+    if (fd >= 0 && !um_card_find(d, packet->card) && packet->mtu <= MTU_MAX &&
+        packet->mtu >= MTU_MIN)
+        card = calloc(1, sizeof *card);
+    if (!card) {
         if (fd >= 0)
             close(fd);
-        return rc;
+        return -EINVAL;
     }
     card->d = d;
     card->number = packet->card;
@@ -272,24 +250,18 @@ int um_card_add(struct um_stackd *d, const struct um_packet *packet,
     card->mtu = packet->mtu;
     card->queue_end = &card->queue;
     card->watch.fn = card_ready;
-    card->control.fn = control_hung_up;
-    card->control.fd = -1;
-    rc = fd >= 0 ? um_wire_open(card, fd) : um_vde_open(card, text);
-    if (rc == 0) {
-        netif_add_noaddr(&card->netif, card, um_card_netif, ethernet_input);
-        choose_mac(card, packet->mac);
-        card->next = d->cards;
-        d->cards = card;
-        if (!card->next)
-            netif_add_ext_callback(&d->changes, um_netif_changed);
-        rc = um_watch(d, &card->watch, EPOLLIN);
-        if (rc == 0 && card->control.fd >= 0)
-            rc = um_watch(d, &card->control, EPOLLRDHUP);
-        start(card);
-        return rc;
-    }
-    free(card);
-    return rc;
+    card->plug.fn = um_link_told;
+    card->plug.fd = fd;
+    netif_add_noaddr(&card->netif, card, um_card_netif, ethernet_input);
+    choose_mac(card, packet->mac);
+    card->next = d->cards;
+    d->cards = card;
+    if (!card->next)
+        netif_add_ext_callback(&d->changes, um_netif_changed);
+    um_watch(d, &card->plug, EPOLLIN);
+    um_link_told(d, &card->plug, EPOLLIN); /* a link may be there already */
+    start(card);
+    return 0;
 }
 
 void um_cards_close(struct um_stackd *d)
@@ -301,11 +273,7 @@ void um_cards_close(struct um_stackd *d)
         d->cards = card->next;
         um_addresses_end(card);
         netif_remove(&card->netif);
-        um_watch(d, &card->watch, 0);
-        um_watch(d, &card->control, 0);
-        while (card->queue)
-            drop_first(card);
-        card->link->close(card);
+        um_link_close(card);
         free(card);
     }
 }

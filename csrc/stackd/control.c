@@ -120,13 +120,9 @@ static void obey(struct um_stackd *d, const struct um_packet *packet,
                  const uint8_t *data, int fd)
 {
     int given = fd;
-    if (packet->kind != UM_PACKET_CARD && !d->sealed) {
-        d->sealed = true;
-        d->ended = um_stackd_seal() < 0;
-    }
     switch (packet->kind) {
     case UM_PACKET_CARD:
-        tell_ready(d, packet, -um_card_add(d, packet, (const char *)data, fd));
+        tell_ready(d, packet, -um_card_add(d, packet, fd));
         given = -1;
         break;
     case UM_PACKET_ADDRESS:

@@ -5,6 +5,9 @@
  * The supervisor starts it with the line to the switchboard as descriptor 3. It
  * is a program of its own, not a forked supervisor: that one has threads, and
  * memory and descriptors that frames from a network are not to come near.
+ *
+ * The same program is the plug process (plug.h), by another name for what it is
+ * to do; that one opens what the stack server must not.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -14,11 +17,12 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "plug.h"
 #include "stackd.h"
 
 /* Frames come and go at the top of the heap; given back to the kernel each time,
  * its pages cost a third of the throughput. */
-enum { LINE = 3, FAILED = 125, KEPT = 1 << 24 };
+enum { LINE = 3, CARD, FAILED = 125, KEPT = 1 << 24 };
 
 uint32_t um_stackd_now_ms(void)
 {
@@ -28,9 +32,8 @@ uint32_t um_stackd_now_ms(void)
                       (uint64_t)now.tv_nsec / 1000000);
 }
 
-/* What a loop over descriptors that are there needs, and malloc() and abort().
- * Only this thread is bound: a plug-in that has a thread or a process of its own
- * (slirp, cmd) has started it with its card, and that parses nothing for lwIP. */
+/* What a loop over descriptors that it is given needs, and malloc() and abort():
+ * nothing is ever opened. */
 static const int allowed[] = {
     SCMP_SYS(epoll_wait),     SCMP_SYS(epoll_pwait),  SCMP_SYS(epoll_ctl),
     SCMP_SYS(read),           SCMP_SYS(readv),        SCMP_SYS(recvfrom),
@@ -45,7 +48,7 @@ static const int allowed[] = {
     SCMP_SYS(rt_sigreturn),   SCMP_SYS(exit),         SCMP_SYS(exit_group),
     SCMP_SYS(restart_syscall)};
 
-int um_stackd_seal(void)
+static int seal(void)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int rc = filter ? 0 : -ENOMEM;
@@ -57,12 +60,12 @@ int um_stackd_seal(void)
     return rc;
 }
 
-int main(void)
+static int stack_server(void)
 {
     mallopt(M_TRIM_THRESHOLD, KEPT);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     struct um_stackd *d = um_stackd_create(LINE);
-    if (!d) {
+    if (!d || seal() < 0) {
         fprintf(stderr, "umview: stack server: cannot start: %s\n",
                 strerror(errno));
         return FAILED;
@@ -73,4 +76,11 @@ int main(void)
     while (rc >= 0);
     um_stackd_destroy(d);
     return rc == -EPIPE ? 0 : FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "plug") == 0)
+        return um_plug_run(LINE, CARD);
+    return stack_server();
 }

@@ -12,8 +12,9 @@
  * before another process reads from it, and of no descriptor there are two
  * readers. What the peer sends meanwhile waits in lwIP's window.
  *
- * Cards come first. The first message of another kind seals the stack server: it
- * gives up the right to open anything (a wire can still be given to it).
+ * A card is plugged in by a plug process (plug.h), which speaks the same language
+ * with the supervisor, who says what to open, and with the stack server, which
+ * gets the ends of links from it and cannot open anything itself.
  *
  * Datagrams have no state in the stack server at all: it is told which UDP ports
  * are taken, so that it says "unreachable" for the others, and hands over what
@@ -26,9 +27,8 @@
 
 enum um_packet_kind {
     /* From the switchboard. */
-    UM_PACKET_CARD =
-        1, /* card, mtu, mac, flags; data: its name, 0, its VNL; or a
-                           descriptor: a direct wire. Answered: READY */
+    UM_PACKET_CARD = 1, /* card, mtu, mac, flags, descriptor: the line to its
+                           plug process. Answered: READY */
     UM_PACKET_ADDRESS, /* card, local, prefix; flags: UM_PACKET_REMOVE, _AT_ONCE */
     UM_PACKET_GATEWAY, /* card, remote; flags: UM_PACKET_REMOVE */
     UM_PACKET_FORWARD, /* flags: 1 on, 0 off */
@@ -57,9 +57,15 @@ enum um_packet_kind {
     UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote */
     UM_PACKET_ENDED,     /* id, error; after a reset the descriptor comes back,
                             for the program is to see it */
-    UM_PACKET_LOST,      /* card: its link is gone */
-    UM_PACKET_FOUND,     /* card: it is there again */
-    UM_PACKET_RECEIVED   /* protocol, local, remote, card, ttl, tos; data */
+    UM_PACKET_LOST,      /* card: it has no link */
+    UM_PACKET_FOUND,     /* card, mtu: it has a link */
+    UM_PACKET_RECEIVED,  /* protocol, local, remote, card, ttl, tos; data */
+    /* From the supervisor to a plug process. */
+    UM_PACKET_PLUG /* mtu, flags: UM_PACKET_WIRE, _BARE; data: the VNL, or
+                            the wire's path. Answered: READY */
+    /* Between a plug process and the stack server: UM_PACKET_FOUND, with the
+     * link's id, mtu, flags (UM_PACKET_TRAINS, _BARE) and descriptor, and
+     * UM_PACKET_LOST with its id, from whoever of them notices. */
 };
 
 enum {
@@ -77,7 +83,11 @@ enum {
      * with UM_PACKET_SLAAC, but no addresses. */
     UM_PACKET_ROUTERS = 128,
     /* Of CARD: it has no IPv6, not even an address of its own making. */
-    UM_PACKET_ONLY_V4 = 256
+    UM_PACKET_ONLY_V4 = 256,
+    /* Of a link: short frames share a message (wire.c). */
+    UM_PACKET_TRAINS = 512,
+    /* Of PLUG: it is a direct wire. */
+    UM_PACKET_WIRE = 1024
 };
 
 /* Set in the ids that a stack server gives, for what it accepts. */

@@ -84,13 +84,14 @@ struct um_card {
     uint8_t told_servers[UM_SERVER_SOURCES * UM_SERVERS_MAX * 16];
     uint32_t told_len;
     bool domain_changed, leased;
-    struct um_watch watch;
-    struct um_watch control; /* hangs up when the link is gone; fd -1: none */
+    struct um_watch watch; /* of the link */
+    struct um_watch plug;  /* the line to the plug process */
     struct um_stackd *d;
     struct um_card *next;
-    const struct um_link *link;
+    const struct um_link *link; /* NULL: there is none */
+    uint64_t link_id;
     bool more;  /* receive() has another frame, without an event */
-    void *plug; /* of wire.c, vde.c */
+    void *wire; /* of wire.c */
     uint32_t number;
     uint32_t flags; /* UM_PACKET_DHCP, ... */
     uint32_t window;
@@ -108,8 +109,7 @@ struct um_stackd {
     struct um_watch control;
     struct um_unsent *unsent, **unsent_end; /* messages that wait for room */
     size_t unsent_bytes;
-    bool ended;  /* the switchboard is gone */
-    bool sealed; /* um_stackd_seal() was called */
+    bool ended; /* the switchboard is gone */
     struct um_card *cards;
     struct pbuf *spare; /* for the next frame */
     struct um_flow *flows[UM_FLOW_BUCKETS];
@@ -155,10 +155,11 @@ void um_control_close(struct um_stackd *d);
 struct um_card *um_card_find(struct um_stackd *d, uint32_t number);
 /* The card of a netif of lwIP. */
 struct um_card *um_card_of(struct netif *netif);
-/* Make the card that a message asks for. fd: of a direct wire, owned from now
- * on, or -1. Return: 0, or why there is none (ENODEV, ...), negative. */
-int um_card_add(struct um_stackd *d, const struct um_packet *packet,
-                const char *text, int fd);
+/* Make the card that a message asks for. fd: the line to its plug process, owned
+ * from now on, or -1. Return: 0, or why there is none, negative. */
+int um_card_add(struct um_stackd *d, const struct um_packet *packet, int fd);
+/* Drop the frames that wait. */
+void um_card_empty(struct um_card *card);
 /* The batch of events in hand is over: send what was gathered. */
 void um_cards_flush(struct um_stackd *d);
 void um_cards_close(struct um_stackd *d);
@@ -176,6 +177,8 @@ void um_addr_from_lwip(struct um_stackd *d, const ip_addr_t *addr,
                        uint16_t port, struct um_packet_name *ret);
 /* A card is up, and asks for what it is to have; it ends. */
 void um_addresses_begin(struct um_card *card);
+/* A link has come. */
+void um_addresses_renew(struct um_card *card);
 void um_addresses_end(struct um_card *card);
 /* Do what a message asks for. */
 int um_card_address(struct um_stackd *d, const struct um_packet *packet);
@@ -200,9 +203,18 @@ void um_forward_set(bool on);
 /* A netif's way out for an IPv4 packet, whose header is p's first byte. */
 err_t um_output4(struct netif *netif, struct pbuf *p, const ip4_addr_t *dest);
 
-/* wire.c, vde.c: plug a card in. Return: 0 or a negative errno. */
+/* ---- link.c ---- */
+
+/* The plug process says something. */
+void um_link_told(struct um_stackd *d, struct um_watch *watch, uint32_t events);
+/* receive() has found the link's end. */
+void um_link_lost(struct um_card *card);
+void um_link_close(struct um_card *card);
+
+/* wire.c, frames.c: make a descriptor (owned from now on) the card's link.
+ * Return: 0 or a negative errno. */
 int um_wire_open(struct um_card *card, int fd);
-int um_vde_open(struct um_card *card, const char *vnl);
+int um_frames_open(struct um_card *card, int fd);
 
 /* ---- flow.c: streams ---- */
 
@@ -231,8 +243,5 @@ void um_dgram_send(struct um_stackd *d, const struct um_packet *packet,
 /* ---- of the program: main.c, or the tests' ---- */
 
 uint32_t um_stackd_now_ms(void);
-/* All cards are there: give up what only they needed. Return: 0, or a negative
- * errno, with which nothing may go on. */
-int um_stackd_seal(void);
 
 #endif

@@ -30,7 +30,7 @@ struct wire {
  * waits in wire->in. */
 static ssize_t receive_train(struct um_card *card, void *ret, size_t room)
 {
-    struct wire *wire = card->plug;
+    struct wire *wire = card->wire;
     uint16_t len = 0;
     struct iovec iov[2] = {{&len, sizeof len}, {ret, room}};
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
@@ -47,7 +47,7 @@ static ssize_t receive_train(struct um_card *card, void *ret, size_t room)
 
 static ssize_t receive(struct um_card *card, void *ret, size_t room)
 {
-    struct wire *wire = card->plug;
+    struct wire *wire = card->wire;
     ssize_t n;
     if (wire->in_at == wire->in_len) {
         n = receive_train(card, ret, room);
@@ -75,7 +75,7 @@ static int send_message(struct um_card *card, struct iovec *iov, int count)
 
 static int flush(struct um_card *card)
 {
-    struct wire *wire = card->plug;
+    struct wire *wire = card->wire;
     struct iovec iov = {wire->out, wire->out_len};
     int rc = wire->out_len ? send_message(card, &iov, 1) : 0;
     if (rc != -EAGAIN)
@@ -85,7 +85,7 @@ static int flush(struct um_card *card)
 
 static int send_frame(struct um_card *card, const struct iovec *iov, int count)
 {
-    struct wire *wire = card->plug;
+    struct wire *wire = card->wire;
     struct iovec whole[1 + PIECES_MAX];
     uint16_t len = 0;
     for (int i = 0; i < count; i++) {
@@ -107,15 +107,15 @@ static int send_frame(struct um_card *card, const struct iovec *iov, int count)
 
 static void close_wire(struct um_card *card)
 {
-    free(card->plug);
+    free(card->wire);
     close(card->watch.fd);
 }
 
 int um_wire_open(struct um_card *card, int fd)
 {
     static const struct um_link link = {receive, send_frame, flush, close_wire};
-    card->plug = calloc(1, sizeof(struct wire));
-    if (!card->plug) {
+    card->wire = calloc(1, sizeof(struct wire));
+    if (!card->wire) {
         close(fd);
         return -ENOMEM;
     }

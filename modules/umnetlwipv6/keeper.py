@@ -70,6 +70,8 @@ class Keeper:
         Raises:
             UmviewError: Something that they need does not come.
         """
+        for early in server.heard():
+            self._take(early)
         begin = time.monotonic()
         last: float | None = None
         while self._missing(lambda plan: plan.asks):
@@ -150,9 +152,10 @@ class Keeper:
                 self._servers = {**self._servers, number: news.servers}
             case NewsKind.DOMAIN:
                 self._domains = {**self._domains, number: news.domain}
-            case NewsKind.LOST | NewsKind.FOUND if not plan.is_nat:
-                is_there = news.kind is NewsKind.FOUND
-                self._put(card._replace(has_carrier=is_there))
+            case NewsKind.FOUND:
+                self._put(card._replace(has_carrier=True, mtu=news.mtu))
+            case NewsKind.LOST if not plan.is_nat:
+                self._put(card._replace(has_carrier=False))
             case _:
                 pass
 

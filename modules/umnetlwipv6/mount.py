@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
 from typing import TYPE_CHECKING
 
+from umview import runtime
 from umview.errors import UmviewError
 from umview.names import Proxy
 from umview.view import (
@@ -26,7 +28,7 @@ from .plan import PROXIES, Ask, CardPlan, Forward, Plan
 
 if TYPE_CHECKING:
     from umview._ffi import CardAt, Switchboard
-    from umview.stackserver import StackServer
+    from umview.stackserver import Plug, StackServer
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class Mount:
         self._name = name
         self._plan = plan
         self._keeper: Keeper | None = None
+        self._server: StackServer | None = None  # kept: its plug processes end with it
 
     def add(self, switchboard: Switchboard) -> Stack:
         """Configure the stack on a switchboard, and start its stack server.
@@ -67,6 +70,7 @@ class Mount:
             StackKind.NET, ipv4=4 in plan.versions, ipv6=6 in plan.versions
         )
         cards, server = _plugged(plan)
+        self._server = server
         keeper = self._keeper = Keeper(switchboard, stack, plan, cards)
         if server:
             _configure(server, plan, cards)
@@ -125,26 +129,39 @@ def _plugged(plan: Plan) -> tuple[tuple[Card, ...], StackServer | None]:
     return tuple(cards), server
 
 
-_wires: dict[str, socket.socket] = {}
-"""Ends of wires that wait for the stack at the other end."""
-
-
-def _wire(name: str) -> socket.socket:
-    if name in _wires:
-        return _wires.pop(name)
-    here, _wires[name] = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return here
-
-
 def _plug(server: StackServer, number: int, card: CardPlan, plan: Plan) -> Card:
-    where = _wire(card.wire) if card.wire else card.vnl
-    ready = server.plug(number, card.mtu, card.mac, _flags(card, plan), where)
+    from umview.stackserver import Plug
+
+    plug = Plug()
+    _plug_in(plug, card, plan)
+    flags = _flags(card, plan)
+    ready = server.add_card(number, card.mtu, card.mac, flags, plug)
     if ready.error:
-        reason = os.strerror(ready.error)
+        raise UmviewError(f"{card.name}: cannot be had: {os.strerror(ready.error)}")
+    own = card.addresses, card.gateways
+    return Card(number, card.name, ready.mac, ready.mtu, *own, has_carrier=False)
+
+
+def _plug_in(plug: Plug, card: CardPlan, plan: Plan) -> None:
+    from umview._ffi import PlugAt
+
+    if card.wire:
+        # what is forwarded may come to a link that has errors
+        bare = PlugAt.VNL if plan.routes else PlugAt.BARE
+        where = runtime.wire(card.wire, os.environ)
+        error = plug.plug(where, card.mtu, PlugAt.WIRE | bare)
+    else:
+        error = plug.plug(card.vnl, card.mtu, PlugAt.VNL)
+    if card.wire and error == errno.EBUSY:
         raise UmviewError(
-            f"{card.name}: cannot plug into {card.vnl or card.wire}: {reason}"
+            f"wire {card.wire} has two ends already: choose another name, or a "
+            "switch (vd0=) for three and more"
         )
-    return Card(number, card.name, ready.mac, ready.mtu, card.addresses, card.gateways)
+    if error:
+        where = card.vnl or f"wire {card.wire}"
+        raise UmviewError(
+            f"{card.name}: cannot plug into {where}: {os.strerror(error)}"
+        )
 
 
 def _flags(card: CardPlan, plan: Plan) -> CardAt:
@@ -155,7 +172,7 @@ def _flags(card: CardPlan, plan: Plan) -> CardAt:
         asks &= ~Ask.DHCP
     if 6 not in plan.versions:
         asks &= Ask.DHCP
-    flags = CardAt.BARE if card.wire else CardAt.NONE
+    flags = CardAt.NONE
     if asks & Ask.DHCP:
         flags |= CardAt.DHCP
     if asks & Ask.DHCP6:

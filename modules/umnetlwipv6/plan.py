@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from typing import NamedTuple
 
 from umview.errors import UmviewError
+from umview.runtime import is_name
 from umview.view import Address, Interface
 
 NAT = "nat0"
@@ -172,8 +173,10 @@ def _card(option: str, count: int) -> CardPlan | None:
     if option == NAT:
         return CardPlan(NAT)
     if name == "wire" and equals:
-        if not value:
-            raise UmviewError("wire=NAME: the name is missing")
+        if not is_name(value):
+            raise UmviewError(
+                f"wire={value}: a name is up to 64 letters, digits, dots, - and _"
+            )
         return CardPlan(f"wr{count}", wire=value, mtu=_MTU_MAX)
     match = re.fullmatch(_CARD, name)
     if not match:

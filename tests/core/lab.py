@@ -51,7 +51,9 @@ class Kind(IntEnum):
     ACCEPTED = lib.UM_PACKET_ACCEPTED
     ENDED = lib.UM_PACKET_ENDED
     LOST = lib.UM_PACKET_LOST
+    FOUND = lib.UM_PACKET_FOUND
     RECEIVED = lib.UM_PACKET_RECEIVED
+    PLUG = lib.UM_PACKET_PLUG
 
 
 class Flag(IntFlag):
@@ -66,6 +68,8 @@ class Flag(IntFlag):
     BARE = lib.UM_PACKET_BARE
     AT_ONCE = lib.UM_PACKET_AT_ONCE
     ROUTERS = lib.UM_PACKET_ROUTERS
+    TRAINS = lib.UM_PACKET_TRAINS
+    WIRE = lib.UM_PACKET_WIRE
 
 
 class Name(NamedTuple):
@@ -180,16 +184,35 @@ class Stack:
         self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.line.setblocking(False)  # recv_fds() drops its flags in Python 3.11
         self._server = ctypes.c_void_p(self._library.test_create(theirs.detach()))
-        self.wire, self._plug = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.wire.setblocking(False)
+        self._plug, self._card = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET
+        )
+        self.wire: socket.socket | None = None
         self.told: list[Packet] = []
         self._ids = 0
 
     def plug(self, mtu: int, flags: Flag, mac: bytes) -> None:
-        """Add the card."""
-        card = Packet(Kind.CARD, card=2, mtu=mtu, flags=flags, mac=mac)
-        self.send(card, self._plug)
-        self._plug.close()
+        """Add the card, with a link."""
+        self.link_up(mtu, flags & Flag.BARE)
+        card = Packet(Kind.CARD, card=2, mtu=mtu, flags=flags & ~Flag.BARE, mac=mac)
+        self.send(card, self._card)
+        self._card.close()
+
+    def link_up(self, mtu: int, flags: Flag = Flag.NONE) -> None:
+        """Give the card a wire, as its plug process does."""
+        self.link_down()
+        self.wire, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.wire.setblocking(False)
+        with theirs:
+            all_flags = flags | Flag.TRAINS
+            message = Packet(Kind.FOUND, id=1, mtu=mtu, flags=all_flags).pack()
+            socket.send_fds(self._plug, [message], [theirs.fileno()])
+
+    def link_down(self) -> None:
+        """Take the card's wire away."""
+        if self.wire:
+            self.wire.close()
+        self.wire = None
 
     def send(self, packet: Packet, end: socket.socket | None = None) -> None:
         """Say something to the stack server."""
@@ -232,7 +255,7 @@ class Stack:
 
     def frames(self) -> Iterator[bytes]:
         """Take the frames that it has sent."""
-        while True:
+        while self.wire:
             try:
                 train = self.wire.recv(_LONGEST)
             except BlockingIOError:
@@ -243,12 +266,13 @@ class Stack:
                 train = train[_LENGTH.size + length :]
 
     def bring(self, frame: bytes) -> None:
-        """Put a frame on its wire.
+        """Put a frame on its wire; without one it is lost.
 
         Raises:
             BlockingIOError: It has not taken the earlier ones yet.
         """
-        self.wire.send(_LENGTH.pack(len(frame)) + frame)
+        if self.wire:
+            self.wire.send(_LENGTH.pack(len(frame)) + frame)
 
     def checksum(self, data: bytes) -> int:
         """Return what it takes for the checksum of the data."""
@@ -259,7 +283,8 @@ class Stack:
         """End it."""
         self._library.test_destroy(self._server)
         self.line.close()
-        self.wire.close()
+        self._plug.close()
+        self.link_down()
         for packet in self.told:
             if packet.end:
                 packet.end.close()

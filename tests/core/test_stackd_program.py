@@ -22,20 +22,28 @@ _PROGRAM = Path(__file__).parent.parent.parent / "build" / "stackd" / "stackd"
 _SECONDS = 30
 
 
-class Server:
-    """A stack server, with the switchboard's end of its line."""
+def _pair() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(_SECONDS)
+    return ours, theirs
 
-    def __init__(self) -> None:
-        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.line.settimeout(_SECONDS)
-        script = f'exec 3<&{theirs.fileno()} && exec "$0"'
+
+class Process:
+    """The program, with our end of its line."""
+
+    def __init__(self, *more: socket.socket, word: str = "") -> None:
+        self.line, theirs = _pair()
+        fds = [end.fileno() for end in (theirs, *more)]
+        moves = [f"{fd}<&{source}" for fd, source in enumerate(fds, 3)]
+        script = f'exec {" ".join(moves)} && exec "$0" {word}'
         self._process = subprocess.Popen(
             ["bash", "-c", script, _PROGRAM],
-            pass_fds=[theirs.fileno()],
+            pass_fds=fds,
             stderr=subprocess.PIPE,
             text=True,
         )
-        theirs.close()
+        for end in (theirs, *more):
+            end.close()
 
     def send(self, packet: Packet, end: socket.socket | None = None) -> None:
         socket.send_fds(self.line, [packet.pack()], [end.fileno()] if end else [])
@@ -46,10 +54,11 @@ class Server:
             pass
         return packet
 
-    def filters(self) -> int:
-        """Return how many filters of system calls it is under."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("\nSeccomp_filters:")[2].split()[0])
+    def kill(self) -> None:
+        """End it as a defect would."""
+        self._process.kill()
+        self._process.communicate(timeout=_SECONDS)
+        self.line.close()
 
     def close(self) -> tuple[int, str]:
         """Hang up; return its exit status and what it said."""
@@ -58,11 +67,39 @@ class Server:
         return self._process.returncode, said
 
 
+class Plug(Process):
+    """A plug process; card: for the stack server."""
+
+    def __init__(self) -> None:
+        self.card, theirs = _pair()
+        super().__init__(theirs, word="plug")
+
+    def plug(self, where: str, mtu: int, flags: Flag = Flag.NONE) -> int:
+        """Plug it in; return why it cannot be."""
+        self.send(Packet(Kind.PLUG, mtu=mtu, flags=flags, data=where.encode()))
+        return self.hear(Kind.READY).error
+
+
+class Server(Process):
+    """A stack server with the plug process of its one card."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plug = Plug()
+
+    def add_card(self) -> Packet:
+        self.send(Packet(Kind.CARD, card=2, mtu=65500), self.plug.card)
+        self.plug.card.close()
+        return self.hear(Kind.READY)
+
+
 @pytest.fixture
 def servers() -> Iterator[list[Server]]:
     pair = [Server(), Server()]
     yield pair
-    assert [server.close() for server in pair] == [(0, ""), (0, "")]
+    for server in pair:
+        server.plug.card.close()
+        assert [end.close() for end in (server, server.plug)] == [(0, "")] * 2
 
 
 @pytest.fixture
@@ -88,25 +125,25 @@ def switch(tmp_path: Path) -> Iterator[str]:
     process.wait(_SECONDS)
 
 
-def _plug(servers: list[Server], vnl: str | None) -> None:
-    """Give each server a card, on a wire or in a switch, and 10.9.0.1 or .2."""
-    wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+def _plug(servers: list[Server], where: str) -> None:
+    """Give each a card on a switch (vde:///...), or both a wire."""
+    is_vnl = "://" in where
     for side, server in enumerate(servers):
-        card = Packet(
-            Kind.CARD,
-            card=2,
-            mtu=1500 if vnl else 65500,
-            flags=Flag.NONE if vnl else Flag.BARE,
-            data=(vnl or "").encode(),
-        )
-        server.send(card, None if vnl else wire[side])
-        own = Name(f"10.9.0.{side + 1}")
-        server.send(Packet(Kind.ADDRESS, card=2, local=own, prefix=120))
-        ready = server.hear(Kind.READY)
+        mtu = 1500 if is_vnl else 65500
+        flags = Flag.NONE if is_vnl else Flag.WIRE | Flag.BARE
+        assert server.plug.plug(where, mtu, flags) == 0
+        ready = server.add_card()
         assert (ready.error, ready.card) == (0, 2)
         assert ready.mac[0] & 3 == 2  # locally given, of one card
-    for end in wire:
-        end.close()
+        own = Name(f"10.9.0.{side + 1}")
+        server.send(Packet(Kind.ADDRESS, card=2, local=own, prefix=120))
+
+
+@pytest.fixture
+def wire(tmp_path: Path) -> Iterator[str]:
+    root = tmp_path / "umview"
+    yield f"{root}/.wires/lab"
+    assert not root.exists()
 
 
 def _start(server: Server, number: int) -> socket.socket:
@@ -158,8 +195,8 @@ def _echo_a_lot(servers: list[Server], size: int) -> None:
         assert server.hear(Kind.ENDED).error == 0
 
 
-def test_a_wire_carries_streams(servers: list[Server]) -> None:
-    _plug(servers, None)
+def test_a_wire_carries_streams(wire: str, servers: list[Server]) -> None:
+    _plug(servers, wire)
     _echo_a_lot(servers, 20_000_000)
 
 
@@ -177,15 +214,64 @@ def test_a_switch_that_goes_away_is_told(servers: list[Server], switch: str) -> 
         assert server.hear(Kind.LOST).card == 2
 
 
-def test_a_wire_whose_other_end_is_gone_is_told(servers: list[Server]) -> None:
-    _plug(servers, None)
-    assert servers.pop().close() == (0, "")
-    servers.append(Server())
-    assert servers[0].hear(Kind.LOST).card == 2
+def test_a_wire_gets_another_end(wire: str, servers: list[Server]) -> None:
+    """Whoever of the two came first."""
+    _plug(servers, wire)
+    servers[0].hear(Kind.FOUND)
+    for _ in range(2):
+        gone = servers.pop(0)
+        for end in (gone, gone.plug):
+            assert end.close() == (0, "")
+        servers[0].hear(Kind.LOST)
+        servers.append(Server())
+        assert servers[1].plug.plug(wire, 9000, Flag.WIRE) == 0
+        assert servers[1].add_card().error == 0
+        assert servers[0].hear(Kind.FOUND).mtu == 9000
 
 
-def test_many_connections_at_once(servers: list[Server]) -> None:
-    _plug(servers, None)
+def test_a_wire_has_two_ends(wire: str, servers: list[Server]) -> None:
+    _plug(servers, wire)
+    third = Plug()
+    assert third.plug(wire, 9000, Flag.WIRE) == errno.EBUSY
+    third.card.close()
+    assert third.close() == (0, "")
+
+
+def test_a_killed_end_of_a_wire_does_no_harm(wire: str, servers: list[Server]) -> None:
+    killed = Plug()
+    assert killed.plug(wire, 9000, Flag.WIRE) == 0
+    killed.kill()
+    killed.card.close()
+    assert Path(wire).exists()
+    _plug(servers, wire)
+    _listen(servers[1])
+    for end in _join(servers, 4000):
+        end.close()
+
+
+def test_a_card_moves_to_another_place(
+    wire: str, servers: list[Server], switch: str
+) -> None:
+    """While its connections go on; if it cannot, it stays where it was."""
+    _plug(servers, wire)
+    _listen(servers[1])
+    one, other = _join(servers, 4000)
+    one.send(b"by the wire")
+    assert other.recv(100) == b"by the wire"
+    for server in servers:
+        assert server.plug.plug("vde:///nonexistent", 1500) != 0
+    one.send(b"still")
+    assert other.recv(100) == b"still"
+    for server in servers:
+        assert server.plug.plug(switch, 1500) == 0
+    one.send(b"by the switch")
+    assert other.recv(100) == b"by the switch"
+    for end in (one, other):
+        end.close()
+
+
+def test_many_connections_at_once(wire: str, servers: list[Server]) -> None:
+    _plug(servers, wire)
     _listen(servers[1])
     with contextlib.ExitStack() as stack:
         pairs = [_join(servers, 5000 + i) for i in range(300)]
@@ -198,20 +284,9 @@ def test_many_connections_at_once(servers: list[Server]) -> None:
             assert other.recv(100) == b"%d" % i
 
 
-def test_cards_come_first(servers: list[Server], switch: str) -> None:
-    """Then the stack server may not open anything any more."""
-    before = servers[0].filters()
-    _plug(servers, None)
-    assert servers[0].filters() == before + 1
-    card = Packet(Kind.CARD, card=3, mtu=1500, data=switch.encode())
-    servers[0].send(card)
-    assert servers[0].hear(Kind.READY).error == errno.EPERM
-
-
-def test_a_card_that_cannot_be_plugged_in_says_why(servers: list[Server]) -> None:
-    vnl = b"vde:///nonexistent/switch"
-    servers[0].send(Packet(Kind.CARD, card=2, mtu=1500, data=vnl))
-    ready = servers[0].hear(Kind.READY)
-    assert ready.error in (errno.ENOENT, errno.ECONNREFUSED)
-    servers[0].send(Packet(Kind.CARD, card=2, mtu=1500, data=b"nosuch://x"))
-    assert servers[0].hear(Kind.READY).error != 0
+def test_a_place_that_cannot_be_opened_says_why() -> None:
+    plug = Plug()
+    assert plug.plug("vde:///nonexistent/switch", 1500) == errno.ENOENT
+    assert plug.plug("nosuch://x", 1500) != 0
+    plug.card.close()
+    assert plug.close() == (0, "")

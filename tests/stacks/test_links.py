@@ -1,0 +1,82 @@
+"""Direct wires between views, and links that go away and come back."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from tests.apps.lab import SYSTEM_PYTHON, User
+from tests.stacks.lab import open_host
+
+_SERVER = """
+import socket
+s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+while True:
+    c, _ = s.accept()
+    while data := c.recv(1 << 16):
+        c.sendall(data)
+    c.close()
+"""
+
+_CLIENT = """
+import os, socket, sys, threading
+for host in sys.argv[1:]:
+    s = socket.create_connection((host, 80), timeout=20)
+    data, got = os.urandom(1 << 22), b""
+    def send():
+        s.sendall(data)
+        s.shutdown(socket.SHUT_WR)
+    thread = threading.Thread(target=send)
+    thread.start()
+    while part := s.recv(1 << 16):
+        got += part
+    thread.join()
+    print(got == data)
+"""
+
+
+def _end(number: int) -> str:
+    return f"wire=lab,ip=10.0.0.{number}/24,ip=fd00::{number}/64"
+
+
+def test_a_wire_between_views(user: User) -> None:
+    """Whichever comes first; either may end and come back."""
+    first = open_host(user, "first", _end(1))
+    server = first.__enter__()
+    with server.serve(SYSTEM_PYTHON, "-c", _SERVER, port=80):
+        for name in ("second", "third"):
+            with open_host(user, name, _end(2)) as client:
+                done = client.run(SYSTEM_PYTHON, "-c", _CLIENT, "10.0.0.1", "fd00::1")
+            assert done.out.split() == ["True"] * 2
+    with open_host(user, "fourth", _end(2)) as other:
+        first.__exit__(None, None, None)
+        with (
+            other.serve(SYSTEM_PYTHON, "-c", _SERVER, port=80),
+            open_host(user, "fifth", _end(1)) as client,
+        ):
+            done = client.run(SYSTEM_PYTHON, "-c", _CLIENT, "10.0.0.2", "fd00::2")
+            assert done.out.split() == ["True"] * 2
+
+
+def test_a_wire_has_two_ends(user: User) -> None:
+    with (
+        open_host(user, "first", _end(1)) as first,
+        open_host(user, "second", _end(2)) as second,
+    ):
+        for site in (first, second):
+            site.run("true")  # it is there
+        done = user.run(["true"], "stack", _end(3))
+    assert (done.returncode, done.stderr) == (
+        125,
+        "umview: umnetlwipv6: wire lab has two ends already: choose another name, "
+        "or a switch (vd0=) for three and more\n",
+    )
+
+
+def test_a_wire_leaves_nothing(user: User) -> None:
+    """Its last process may end a moment after the command."""
+    assert user.run(["true"], "stack", _end(1)).returncode == 0
+    deadline = time.monotonic() + 30
+    while os.listdir(user.runtime):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
