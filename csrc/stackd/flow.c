@@ -38,6 +38,7 @@
 enum {
     RING = 1 << 22, /* at most; a window if that is smaller */
     WRITE_MAX = 0xffff,
+    SEGMENTS_MIN = 2, /* of a connection, however many there are */
     READS_AT_ONCE = 16,
     MTU_MIN = 576, /* what every host takes (RFC 791) */
     RTO_FIRST = 10 /* ticks of 100 ms */
@@ -62,6 +63,7 @@ struct um_flow {
     struct held *held, **held_end;
     struct um_flow *next_waiting; /* in d->waiting */
     bool waits;                   /* is in that list */
+    bool busy;                    /* it has data under way */
     bool gone;                    /* its memory goes at the end of the batch */
     bool stands;                  /* the connection does */
     bool accepted;                /* by a listener; not started yet */
@@ -152,6 +154,23 @@ static void let_go(struct um_flow *flow)
     tcp_err(pcb, NULL);
 }
 
+/* What all connections have under way together is bounded by a window. A switch
+ * keeps about 90 frames for a port and drops the rest, which several windows of 64
+ * KiB exceed: four streams collapsed to a hundredth of one. */
+static void share(struct um_flow *flow)
+{
+    struct um_stackd *d = flow->d;
+    bool busy = flow->pcb && flow->acked != flow->written;
+    d->busy += (unsigned int)busy - (unsigned int)flow->busy;
+    flow->busy = busy;
+    if (!busy)
+        return;
+    tcpwnd_size_t most = (tcpwnd_size_t)(TCP_WND / d->busy);
+    tcpwnd_size_t least = (tcpwnd_size_t)(SEGMENTS_MIN * flow->pcb->mss);
+    if (flow->pcb->cwnd > most)
+        flow->pcb->cwnd = most > least ? most : least;
+}
+
 /* Forget the flow, whose connection is let go of. */
 static void destroy(struct um_flow *flow)
 {
@@ -161,6 +180,8 @@ static void destroy(struct um_flow *flow)
     while (flow->held)
         drop_first(flow);
     flow->gone = true;
+    flow->acked = flow->written;
+    share(flow);
     if (flow->watch.fd >= 0)
         close(flow->watch.fd);
     um_later(flow->d, flow->ring);
@@ -233,10 +254,11 @@ static void write_up(struct um_flow *flow)
         if (len > flow->pcb->snd_buf)
             len = flow->pcb->snd_buf;
         if (!len || tcp_write(flow->pcb, flow->ring + at, (u16_t)len, 0))
-            return; /* sent() comes back to it */
+            break; /* sent() comes back to it */
         flow->written += len;
     }
-    if (flow->ended && !flow->fin)
+    share(flow);
+    if (flow->written == flow->got && flow->ended && !flow->fin)
         flow->fin = tcp_shutdown(flow->pcb, 0, 1) == ERR_OK;
 }
 
@@ -298,6 +320,7 @@ static err_t sent(void *arg, struct tcp_pcb *pcb, u16_t len)
     /* Its last byte may be the FIN's. */
     if (flow->acked > flow->written)
         flow->acked = flow->written;
+    share(flow);
     if (flow->watch.fd < 0)
         return ERR_OK;
     /* The ring was full, or there is no event to be had any more. */

@@ -113,6 +113,7 @@ struct um_stackd {
     struct um_card *cards;
     struct pbuf *spare; /* for the next frame */
     struct um_flow *flows[UM_FLOW_BUCKETS];
+    unsigned int busy;       /* how many of them have data under way */
     struct um_flow *waiting; /* to deliver at the end of the batch */
     struct um_listener *listeners;
     uint64_t serial;
