@@ -234,3 +234,54 @@ def test_the_kernel_knows_the_view_as_a_neighbour(pair: Pair) -> None:
         kernel.run("ping", "-c1", "-W20", host)
         neighbours = json.loads(kernel.run("ip", "-j", "neigh").out)
         assert mac in [one["lladdr"] for one in neighbours if one["dst"] == host]
+
+
+class Route(NamedTuple):
+    """A view and a namespace on two switches with a router of the kernel's between."""
+
+    view: Site
+    router: Site
+    kernel: Site
+    near: Switch
+    far: Switch
+
+
+@pytest.fixture
+def route(user: User) -> Iterator[Route]:
+    with (
+        open_switch(user, 0) as near,
+        open_switch(user, 1) as far,
+        open_kernel(
+            user, "router", near.card(9), far.card(9, "vd1"), "forward"
+        ) as router,
+        open_host(user, "view", near.card(1), *_gateways(near)) as view,
+        open_kernel(user, "kernel", far.card(2), *_gateways(far)) as kernel,
+        view.serve(SYSTEM_PYTHON, "-c", _SERVER, says="serves"),
+        kernel.serve(SYSTEM_PYTHON, "-c", _SERVER, says="serves"),
+    ):
+        yield Route(view, router, kernel, near, far)
+
+
+def _gateways(switch: Switch) -> tuple[str, str]:
+    return f"gw={switch.host(9)}", f"gw={switch.host6(9)}"
+
+
+@pytest.mark.parametrize("mtu", [1280, 1400])
+def test_a_narrow_place_on_the_path(route: Route, mtu: int) -> None:
+    """Both ends learn of it only by what the router says."""
+    view, router, kernel, near, far = route
+    for switch, number, card in ((near, 1, "vd0"), (far, 2, "vd1")):
+        for host in (switch.host(number), switch.host6(number)):
+            words = ("route", "add", host, "dev", card, "mtu", "lock", str(mtu))
+            router.run("ip", *words)
+    for client, host in (
+        (view, far.host(2)),
+        (view, far.host6(2)),
+        (kernel, near.host(1)),
+        (kernel, near.host6(1)),
+    ):
+        done = client.run(SYSTEM_PYTHON, "-c", _STREAM, host, "80", str(1 << 20))
+        assert done.out.split() == ["True", str(1 << 20)], host
+        client.run("ping", "-c1", "-W20", "-s9000", host)
+        done = client.run(SYSTEM_PYTHON, "-c", _DATAGRAMS, host)
+        assert all(x.endswith(" True True") for x in done.out.splitlines())
