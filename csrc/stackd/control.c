@@ -138,7 +138,7 @@ static void obey(struct um_stackd *d, const struct um_packet *packet,
         um_forward_set(packet->flags != 0);
         break;
     case UM_PACKET_CONNECT:
-        um_flow_connect(d, packet);
+        um_flow_connect(d, packet, data);
         break;
     case UM_PACKET_LISTEN:
         um_flow_listen(d, packet);
@@ -149,6 +149,12 @@ static void obey(struct um_stackd *d, const struct um_packet *packet,
         break;
     case UM_PACKET_CLOSE:
         um_flow_close(d, packet->id);
+        break;
+    case UM_PACKET_OPTIONS:
+        um_flow_options(d, packet, data);
+        break;
+    case UM_PACKET_ADMIT:
+        um_syns_admit(d, packet->id);
         break;
     case UM_PACKET_PORT:
         um_dgram_port(d, packet->local.port,
@@ -203,6 +209,12 @@ void um_control_ready(struct um_stackd *d, struct um_watch *watch,
     if (events & EPOLLOUT)
         send_unsent(d);
     for (int i = 0; i < MESSAGES_AT_ONCE && take_message(d); i++)
+        ;
+}
+
+void um_control_drain(struct um_stackd *d)
+{
+    while (!d->ended && take_message(d))
         ;
 }
 

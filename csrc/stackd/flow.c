@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "lwip/priv/tcp_priv.h"
+#include "lwip/sys.h"
 #include "lwip/tcp.h"
 #include "stackd.h"
 
@@ -73,13 +74,8 @@ struct um_flow {
     bool told_end;                /* ... and is given to the program */
     bool hung_up;                 /* the program has closed its end */
     bool unheard; /* ... or its reading side: what comes is dropped */
-};
-
-struct um_listener {
-    struct um_listener *next;
-    struct um_stackd *d;
-    struct tcp_pcb *pcb;
-    uint64_t id;
+    struct um_packet_options options;
+    uint32_t progress_ms; /* when the peer acknowledged something last */
 };
 
 static int error_of(err_t rc)
@@ -244,6 +240,8 @@ static size_t free_at(const struct um_flow *flow, size_t *at)
 
 static void write_up(struct um_flow *flow)
 {
+    if (flow->acked == flow->written)
+        flow->progress_ms = sys_now();
     while (flow->written < flow->got) {
         size_t at = (size_t)((flow->written - flow->start) % flow->room);
         size_t len = (size_t)(flow->got - flow->written);
@@ -317,6 +315,7 @@ static err_t sent(void *arg, struct tcp_pcb *pcb, u16_t len)
     (void)pcb;
     struct um_flow *flow = arg;
     flow->acked += len;
+    flow->progress_ms = sys_now();
     /* Its last byte may be the FIN's. */
     if (flow->acked > flow->written)
         flow->acked = flow->written;
@@ -464,9 +463,13 @@ static void surrogate_ready(struct um_stackd *d, struct um_watch *watch,
 {
     struct um_flow *flow = UM_CONTAINER(watch, struct um_flow, watch);
     if (events & (EPOLLHUP | EPOLLERR)) {
+        um_control_drain(d); /* options that were set before it */
+        if (flow->gone)
+            return;
         flow->hung_up = true;
         um_watch(d, watch, 0);
-        if (flow->held) { /* the peer's data will not be read */
+        /* The peer's data will not be read, or a reset is wanted. */
+        if (flow->held || flow->options.reset) {
             reset(flow, 0);
             return;
         }
@@ -529,6 +532,7 @@ void um_flow_close(struct um_stackd *d, uint64_t id)
             struct um_listener *listener = *at;
             *at = listener->next;
             tcp_close(listener->pcb);
+            um_syns_release(d, listener);
             free(listener);
             return;
         }
@@ -572,15 +576,68 @@ void um_flow_mtu(const ip_addr_t *local, uint16_t local_port,
     tcp_output(pcb);
 }
 
+/* ---- options, and what takes too long ---- */
+
+/* Called each 100 ms while there is something to wait for. lwIP repeats a SYN
+ * every 3 s. As Linux does it (RFC 6298): after 1 s, then twice as long each time,
+ * and given up after 127 s. */
+static err_t waits(void *arg, struct tcp_pcb *pcb)
+{
+    struct um_flow *flow = arg;
+    uint32_t limit_ms = flow->options.user_timeout_ms;
+    if (!flow->stands)
+        pcb->rto = (s16_t)(RTO_FIRST << pcb->nrtx);
+    if (!limit_ms || (flow->stands && flow->acked == flow->written) ||
+        sys_now() - flow->progress_ms < limit_ms)
+        return ERR_OK;
+    reset(flow, ETIMEDOUT);
+    return ERR_ABRT;
+}
+
+static void obey_options(struct um_flow *flow)
+{
+    const struct um_packet_options *options = &flow->options;
+    struct tcp_pcb *pcb = flow->pcb;
+    if (options->keep_alive)
+        ip_set_option(pcb, SOF_KEEPALIVE);
+    else
+        ip_reset_option(pcb, SOF_KEEPALIVE);
+    if (options->keep_idle_ms)
+        pcb->keep_idle = options->keep_idle_ms;
+    if (options->keep_interval_ms)
+        pcb->keep_intvl = options->keep_interval_ms;
+    if (options->keep_count)
+        pcb->keep_cnt = options->keep_count;
+    if (options->mss && pcb->mss > options->mss)
+        pcb->mss = options->mss;
+    tcp_poll(pcb, options->user_timeout_ms || !flow->stands ? waits : NULL, 1);
+}
+
+static void read_options(struct um_flow *flow, const struct um_packet *packet,
+                         const uint8_t *data)
+{
+    if (packet->len >= sizeof flow->options)
+        memcpy(&flow->options, data, sizeof flow->options);
+    flow->pcb->ttl = packet->ttl;
+    flow->pcb->tos = packet->tos;
+    obey_options(flow);
+}
+
+void um_flow_options(struct um_stackd *d, const struct um_packet *packet,
+                     const uint8_t *data)
+{
+    struct um_flow *flow = *place_of(d, packet->id);
+    if (flow && flow->pcb)
+        read_options(flow, packet, data);
+}
+
 /* ---- connect ---- */
 
-/* lwIP repeats a SYN every 3 s. As Linux does it (RFC 6298): after 1 s, then twice
- * as long each time, and given up after 127 s. */
-static err_t dialling(void *arg, struct tcp_pcb *pcb)
+static void say_lengths(const struct tcp_pcb *pcb, struct um_packet *packet)
 {
-    (void)arg;
-    pcb->rto = (s16_t)(RTO_FIRST << pcb->nrtx);
-    return ERR_OK;
+    const struct netif *netif = ip_route(&pcb->local_ip, &pcb->remote_ip);
+    packet->mss = pcb->mss;
+    packet->mtu = netif ? netif->mtu : 0;
 }
 
 static err_t connected(void *arg, struct tcp_pcb *pcb, err_t err)
@@ -589,7 +646,9 @@ static err_t connected(void *arg, struct tcp_pcb *pcb, err_t err)
     struct um_flow *flow = arg;
     struct um_packet packet = {.kind = UM_PACKET_CONNECTED, .id = flow->id};
     flow->stands = true;
-    tcp_poll(pcb, NULL, 0);
+    flow->progress_ms = sys_now();
+    obey_options(flow);
+    say_lengths(pcb, &packet);
     um_addr_from_lwip(flow->d, &pcb->local_ip, pcb->local_port, &packet.local);
     um_tell(flow->d, &packet, NULL, -1);
     return ERR_OK;
@@ -609,13 +668,11 @@ static err_t try_connect(struct um_stackd *d, const struct um_packet *packet,
     err_t rc = tcp_bind(pcb, &local, packet->local.port);
     if (rc == ERR_OK)
         rc = tcp_connect(pcb, &remote, packet->remote.port, connected);
-    if (rc != ERR_OK)
-        return rc;
-    tcp_poll(pcb, dialling, 1);
-    return dialling(NULL, pcb);
+    return rc;
 }
 
-void um_flow_connect(struct um_stackd *d, const struct um_packet *packet)
+void um_flow_connect(struct um_stackd *d, const struct um_packet *packet,
+                     const uint8_t *data)
 {
     ip_addr_t remote;
     um_addr_to_lwip(d, &packet->remote, &remote);
@@ -625,8 +682,12 @@ void um_flow_connect(struct um_stackd *d, const struct um_packet *packet)
     if (flow) {
         serve(flow);
         rc = try_connect(d, packet, pcb);
-        if (rc == ERR_OK)
+        if (rc == ERR_OK) {
+            flow->progress_ms = sys_now();
+            read_options(flow, packet, data);
+            waits(flow, pcb);
             return;
+        }
         reset(flow, error_of(rc));
         return;
     }
@@ -653,6 +714,7 @@ static err_t came(void *arg, struct tcp_pcb *pcb, err_t err)
     serve(flow);
     struct um_packet packet = {
         .kind = UM_PACKET_ACCEPTED, .id = flow->id, .listener = listener->id};
+    say_lengths(pcb, &packet);
     um_addr_from_lwip(d, &pcb->local_ip, pcb->local_port, &packet.local);
     um_addr_from_lwip(d, &pcb->remote_ip, pcb->remote_port, &packet.remote);
     um_tell(d, &packet, NULL, -1);
@@ -676,8 +738,7 @@ static err_t try_listen(struct um_listener *listener,
     err_t rc = tcp_bind(pcb, &local, packet->local.port);
     if (rc == ERR_OK)
         listener->pcb = tcp_listen_with_backlog_and_err(
-            pcb, (u8_t)(packet->backlog < 255 ? packet->backlog + 1 : 255),
-            &rc);
+            pcb, TCP_DEFAULT_LISTEN_BACKLOG, &rc);
     if (!listener->pcb) {
         tcp_abort(pcb);
         return rc;
@@ -694,6 +755,7 @@ void um_flow_listen(struct um_stackd *d, const struct um_packet *packet)
         .kind = UM_PACKET_READY, .id = packet->id, .error = ENOMEM};
     if (listener) {
         listener->d = d;
+        listener->syns_end = &listener->syns;
         listener->id = packet->id;
         ready.error = error_of(try_listen(listener, packet));
         listener->next = d->listeners;

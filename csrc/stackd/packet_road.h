@@ -32,18 +32,19 @@ enum um_packet_kind {
     UM_PACKET_ADDRESS, /* card, local, prefix; flags: UM_PACKET_REMOVE, _AT_ONCE */
     UM_PACKET_GATEWAY, /* card, remote; flags: UM_PACKET_REMOVE */
     UM_PACKET_FORWARD, /* flags: 1 on, 0 off */
-    UM_PACKET_CONNECT, /* id, local, remote, card (0: whichever leads there).
-                           Answered: CONNECTED or ENDED */
-    UM_PACKET_LISTEN,  /* id, local, backlog; flags: UM_PACKET_V6ONLY.
-                           Answered: READY */
+    UM_PACKET_CONNECT, /* id, local, remote, card (0: whichever leads there);
+                           more as of OPTIONS. Answered: CONNECTED or ENDED */
+    UM_PACKET_LISTEN,  /* id, local; flags: UM_PACKET_V6ONLY. Answered: READY */
     UM_PACKET_START,   /* id, descriptor: move the bytes */
     UM_PACKET_CLOSE,   /* id of a listener, or of a connection: reset it */
     UM_PACKET_PORT,    /* local.port: taken; flags: UM_PACKET_REMOVE */
     UM_PACKET_GROUP,   /* card, remote: a multicast group that is joined there;
                            flags: UM_PACKET_REMOVE */
     UM_PACKET_SEND,    /* protocol, local, remote, card, ttl, tos; data */
+    UM_PACKET_OPTIONS, /* id, ttl, tos; data: struct um_packet_options */
+    UM_PACKET_ADMIT,   /* id of a listener: it is still there */
     /* From the stack server. */
-    UM_PACKET_READY,     /* id or card, error; of a card: mtu, mac */
+    UM_PACKET_READY = 64, /* id or card, error; of a card: mtu, mac */
     UM_PACKET_HAS,       /* card, local, prefix: an address that it got or, with
                             UM_PACKET_REMOVE, lost; error EADDRINUSE: because
                             another has it */
@@ -53,8 +54,10 @@ enum um_packet_kind {
                             16 bytes each */
     UM_PACKET_DOMAIN,    /* card; data: the domain that names are searched in,
                             or nothing */
-    UM_PACKET_CONNECTED, /* id, local */
-    UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote */
+    UM_PACKET_ASK,       /* id of a listener, local, remote: somebody begins to
+                            connect. Answered: ADMIT, or CLOSE if it is gone */
+    UM_PACKET_CONNECTED, /* id, local, mss, mtu */
+    UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote, mss, mtu */
     UM_PACKET_ENDED,     /* id, error; after a reset the descriptor comes back,
                             for the program is to see it */
     UM_PACKET_LOST,      /* card: it has no link */
@@ -106,11 +109,21 @@ struct um_packet {
     uint32_t kind;
     int32_t error; /* errno > 0, or 0 */
     struct um_packet_name local, remote;
-    uint32_t card, flags, backlog;
+    uint32_t card, flags;
     uint16_t protocol, mtu; /* IPPROTO_* */
     int16_t prefix;         /* bits of 128, as everywhere */
     uint8_t ttl, tos, mac[6];
+    uint16_t mss; /* longest segment that goes to the peer */
     uint32_t len; /* of the data that follows */
+};
+
+/* Of a connection, as its program has set them. 0: as it is by default. */
+struct um_packet_options {
+    uint32_t keep_idle_ms, keep_interval_ms, keep_count;
+    uint32_t user_timeout_ms; /* TCP_USER_TIMEOUT */
+    uint16_t mss;             /* TCP_MAXSEG */
+    uint8_t keep_alive;
+    uint8_t reset; /* its close() is a reset (SO_LINGER without time) */
 };
 
 enum { UM_PACKET_DATA_MAX = 65536 };

@@ -26,7 +26,10 @@
 struct um_stackd;
 struct um_flow;
 struct um_card;
-struct um_listener;
+struct um_syn;
+struct raw_pcb;
+struct tcp_pcb;
+struct udp_pcb;
 
 struct um_watch {
     void (*fn)(struct um_stackd *d, struct um_watch *watch, uint32_t events);
@@ -102,6 +105,17 @@ struct um_card {
 
 struct um_unsent;
 
+struct um_listener {
+    struct um_listener *next;
+    struct um_stackd *d;
+    struct tcp_pcb *pcb;
+    uint64_t id;
+    /* Of syn.c: what waits for the switchboard's word, and when that came. */
+    struct um_syn *syns, **syns_end;
+    uint32_t syn_count, admitted_ms;
+    bool admitted;
+};
+
 enum { UM_FLOW_BUCKETS = 4096 };
 
 struct um_stackd {
@@ -123,6 +137,8 @@ struct um_stackd {
     struct udp_pcb *udp;          /* sends for all of them */
     struct raw_pcb *raw[2];       /* the same for ICMP: IPv4, IPv6 */
     struct raw_pcb *udp4, *udp6;  /* take what comes */
+    struct raw_pcb *tcp[2];       /* look at it: IPv4, IPv6 */
+    bool admitting;               /* first packets that have waited */
     uint8_t *message;             /* the one in hand */
     uint8_t *scratch;             /* UM_PACKET_DATA_MAX bytes, for a moment */
     netif_ext_callback_t changes; /* of lwIP's addresses, for address.c */
@@ -149,6 +165,8 @@ void um_tell(struct um_stackd *d, const struct um_packet *packet,
              const void *data, int fd);
 void um_control_ready(struct um_stackd *d, struct um_watch *watch,
                       uint32_t events);
+/* Obey all that the switchboard has said so far. */
+void um_control_drain(struct um_stackd *d);
 void um_control_close(struct um_stackd *d);
 
 /* ---- card.c ---- */
@@ -219,7 +237,10 @@ int um_frames_open(struct um_card *card, int fd);
 
 /* ---- flow.c: streams ---- */
 
-void um_flow_connect(struct um_stackd *d, const struct um_packet *packet);
+void um_flow_connect(struct um_stackd *d, const struct um_packet *packet,
+                     const uint8_t *data);
+void um_flow_options(struct um_stackd *d, const struct um_packet *packet,
+                     const uint8_t *data);
 void um_flow_listen(struct um_stackd *d, const struct um_packet *packet);
 /* fd: owned from now on. */
 void um_flow_start(struct um_stackd *d, uint64_t id, int fd);
@@ -232,6 +253,15 @@ void um_flow_mtu(const ip_addr_t *local, uint16_t local_port,
 /* The batch of frames in hand is over: write what it brought. */
 void um_flows_deliver(struct um_stackd *d);
 void um_flows_close(struct um_stackd *d);
+
+/* ---- syn.c ---- */
+
+int um_syns_open(struct um_stackd *d);
+void um_syns_close(struct um_stackd *d);
+/* A listener is still there. */
+void um_syns_admit(struct um_stackd *d, uint64_t id);
+/* Let what waits for it come anew. */
+void um_syns_release(struct um_stackd *d, struct um_listener *listener);
 
 /* ---- dgram.c ---- */
 

@@ -521,7 +521,7 @@ static um_verdict connect_by_packets(struct um_call *call,
                                      const struct um_name *to)
 {
     struct um_sock *sock = call->sock;
-    struct um_conn *conn = um_packet_connect(sock->stack, &sock->local, to);
+    struct um_conn *conn = um_packet_connect(sock, to);
     struct um_dial *dial = conn ? new_dial(call->sb, -1, conn) : NULL;
     return dial ? dial_start(call, dial) : -ENOMEM;
 }

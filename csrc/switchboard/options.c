@@ -39,6 +39,7 @@
 
 #include "../pump/pump.h"
 #include "options.h"
+#include "packet.h"
 
 /* SOL_NETLINK of linux/socket.h, and its last option. */
 #define LEVEL_NETLINK 270
@@ -326,6 +327,8 @@ static void apply(struct um_call *call, const struct row *row)
         apply_to_host(host, option);
         option_host_done(call->sock);
     }
+    if (row->how & HOST)
+        um_packet_options(call->sock);
     if (option != NULL && (row->how & SURROGATE))
         apply_to_surrogate(call->fd, option);
 }

@@ -15,7 +15,8 @@ enum {
     KERNEL = 1,    /* the model checks it */
     STORED = 2,    /* it is kept as it is (raw sockets have no model) */
     SURROGATE = 4, /* ... and set on the program's unix socket */
-    HOST = 8,      /* ... and on the host socket of a relayed stream */
+    HOST = 8,      /* ... and on the host socket of a relayed stream, or told to
+                      the stack server of one by packets */
     LIVE = 16,     /* a relayed stream's host socket is asked, not the model */
     ALONE = 32,    /* with a model for itself */
     UNSHARED = 64, /* an accepted socket does not inherit it */

@@ -14,6 +14,7 @@
 #include "packet.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,24 +101,34 @@ static void watch_for(struct um_line *line, uint32_t events)
     um_watch_change(line->stack->sb, &line->watch, events);
 }
 
-/* fd: goes along, and stays the caller's; or -1. */
-static void tell(struct um_line *line, const struct um_packet *packet, int fd)
+/* data: packet->len bytes. fd: goes along, and stays the caller's; or -1. */
+static void tell_with(struct um_line *line, const struct um_packet *packet,
+                      const void *data, int fd)
 {
-    struct iovec iov = {(void *)(uintptr_t)packet, sizeof *packet};
+    struct iovec iov[2] = {{(void *)(uintptr_t)packet, sizeof *packet},
+                           {(void *)(uintptr_t)data, packet->len}};
     if (line->watch.fd < 0)
         return;
-    if (!line->unsent && send_now(line->watch.fd, &iov, 1, fd) != -EAGAIN)
+    if (!line->unsent && send_now(line->watch.fd, iov, 2, fd) != -EAGAIN)
         return; /* an end of the stack server is noticed by its hang-up */
-    struct unsent *unsent = malloc(sizeof *unsent + sizeof *packet);
+    size_t len = sizeof *packet + packet->len;
+    struct unsent *unsent = malloc(sizeof *unsent + len);
     if (!unsent)
         return;
     unsent->next = NULL;
     unsent->fd = fd >= 0 ? dup(fd) : -1;
-    unsent->len = sizeof *packet;
+    unsent->len = len;
     memcpy(unsent->bytes, packet, sizeof *packet);
+    if (packet->len)
+        memcpy(unsent->bytes + sizeof *packet, data, packet->len);
     *line->unsent_end = unsent;
     line->unsent_end = &unsent->next;
     watch_for(line, EPOLLIN | EPOLLOUT);
+}
+
+static void tell(struct um_line *line, const struct um_packet *packet, int fd)
+{
+    tell_with(line, packet, NULL, fd);
 }
 
 static void drop_first(struct um_line *line)
@@ -170,18 +181,57 @@ static void forget(struct um_conn *conn)
     *place_of(conn->line, conn->id) = conn->next;
 }
 
-struct um_conn *um_packet_connect(struct um_stack *stack,
-                                  const struct um_name *local,
+static uint32_t tcp_option(const struct um_sock *sock, int name)
+{
+    return (uint32_t)um_option_int(sock, IPPROTO_TCP, name, 0);
+}
+
+static void read_options(const struct um_sock *sock, struct um_packet *packet,
+                         struct um_packet_options *ret)
+{
+    bool v4 = um_addr_is_v4(sock->peer.addr);
+    int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+    int ttl = um_option_int(sock, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, -1);
+    int tos = um_option_int(sock, level, v4 ? IP_TOS : IPV6_TCLASS, 0);
+    struct linger linger;
+    packet->ttl = (uint8_t)(ttl > 0 ? ttl : UM_TTL);
+    packet->tos = (uint8_t)(tos > 0 ? tos : 0);
+    packet->len = sizeof *ret;
+    *ret = (struct um_packet_options){
+        .keep_alive = um_option_int(sock, SOL_SOCKET, SO_KEEPALIVE, 0) != 0,
+        .keep_idle_ms = tcp_option(sock, TCP_KEEPIDLE) * 1000,
+        .keep_interval_ms = tcp_option(sock, TCP_KEEPINTVL) * 1000,
+        .keep_count = tcp_option(sock, TCP_KEEPCNT),
+        .user_timeout_ms = tcp_option(sock, TCP_USER_TIMEOUT),
+        .mss = (uint16_t)tcp_option(sock, TCP_MAXSEG),
+        .reset = um_option_linger(sock, &linger) && linger.l_onoff &&
+                 linger.l_linger == 0};
+}
+
+void um_packet_options(const struct um_sock *sock)
+{
+    const struct um_conn *conn = sock->dial ? sock->dial->conn : sock->conn;
+    if (!conn || !conn->line)
+        return;
+    struct um_packet packet = {.kind = UM_PACKET_OPTIONS, .id = conn->id};
+    struct um_packet_options options;
+    read_options(sock, &packet, &options);
+    tell_with(conn->line, &packet, &options, -1);
+}
+
+struct um_conn *um_packet_connect(const struct um_sock *sock,
                                   const struct um_name *peer)
 {
-    struct um_line *line = stack->line;
+    struct um_line *line = sock->stack->line;
     struct um_conn *conn = new_conn(line, ++line->serial);
     if (!conn)
         return NULL;
     struct um_packet packet = {.kind = UM_PACKET_CONNECT, .id = conn->id};
-    name_to_packet(local, &packet.local);
+    struct um_packet_options options;
+    read_options(sock, &packet, &options);
+    name_to_packet(&sock->local, &packet.local);
     name_to_packet(peer, &packet.remote);
-    tell(line, &packet, -1);
+    tell_with(line, &packet, &options, -1);
     return conn;
 }
 
@@ -248,8 +298,8 @@ void um_packet_listen(struct um_sock *sock)
         line->heard = heard;
         struct um_packet packet = {.kind = UM_PACKET_LISTEN,
                                    .id = heard->id,
-                                   .flags = sock->v6only ? UM_PACKET_V6ONLY : 0,
-                                   .backlog = (uint32_t)sock->listen->backlog};
+                                   .flags =
+                                       sock->v6only ? UM_PACKET_V6ONLY : 0};
         name_to_packet(&sock->local, &packet.local);
         tell(line, &packet, -1);
     }
@@ -275,6 +325,25 @@ void um_packet_unlisten(struct um_sock *sock)
     free(heard);
 }
 
+/* Somebody begins to connect to a name. A listener that has ended without a word
+ * is forgotten; the last one's end closes the name. */
+static void asked(struct um_line *line, const struct um_packet *packet)
+{
+    struct um_switchboard *sb = line->stack->sb;
+    struct um_name local, peer;
+    name_from_packet(&packet->local, &local);
+    name_from_packet(&packet->remote, &peer);
+    for (;;) {
+        struct um_sock *listener =
+            um_port_find(line->stack, IPPROTO_TCP, &local, &peer);
+        if (!listener || um_sock_alive(sb, listener))
+            break;
+        um_sock_destroy(sb, listener);
+    }
+    struct um_packet admit = {.kind = UM_PACKET_ADMIT, .id = packet->id};
+    tell(line, &admit, -1);
+}
+
 static void accepted(struct um_line *line, const struct um_packet *packet)
 {
     struct um_switchboard *sb = line->stack->sb;
@@ -284,6 +353,8 @@ static void accepted(struct um_line *line, const struct um_packet *packet)
     struct um_conn *conn = new_conn(line, packet->id);
     if (!conn)
         return; /* it stays unanswered */
+    conn->mss = packet->mss;
+    conn->mtu = packet->mtu;
     for (;;) {
         struct um_sock *listener =
             um_port_find(line->stack, IPPROTO_TCP, &local, &peer);
@@ -411,13 +482,19 @@ static void obey(struct um_line *line, const struct um_packet *packet)
 {
     struct um_conn *conn;
     switch (packet->kind) {
+    case UM_PACKET_ASK:
+        asked(line, packet);
+        break;
     case UM_PACKET_ACCEPTED:
         accepted(line, packet);
         break;
     case UM_PACKET_CONNECTED:
         conn = *place_of(line, packet->id);
-        if (conn && conn->dial)
+        if (conn && conn->dial) {
+            conn->mss = packet->mss;
+            conn->mtu = packet->mtu;
             um_dial_stands(conn->dial);
+        }
         break;
     case UM_PACKET_ENDED:
         conn = *place_of(line, packet->id);

@@ -14,12 +14,14 @@ struct um_line;
 bool um_line_stands(const struct um_stack *stack);
 void um_line_close(struct um_stack *stack);
 
-/* Begin to connect. Return: the connection, which um_dial_stands() or
- * um_dial_fail() ends the waiting for (dial: as soon as it is known); NULL
- * without memory. */
-struct um_conn *um_packet_connect(struct um_stack *stack,
-                                  const struct um_name *local,
+/* Begin to connect, from the socket's name. Return: the connection, which
+ * um_dial_stands() or um_dial_fail() ends the waiting for (dial: as soon as it is
+ * known); NULL without memory. */
+struct um_conn *um_packet_connect(const struct um_sock *sock,
                                   const struct um_name *peer);
+/* Options of the socket have been set: let its connection, if it has one by
+ * packets, obey them. */
+void um_packet_options(const struct um_sock *sock);
 /* The connection stands, and end (taken) is our end of its surrogate. */
 void um_packet_start(struct um_conn *conn, int end);
 /* Reset it. Its surrogate sees an end, its stack server's word comes. */

@@ -413,6 +413,7 @@ static void register_accepted(struct um_call *call, struct um_offer *offer,
             offer->conn->cookie = sock->cookie;
             um_conn_seen(offer->conn, call->tid, number);
             offer->conn = NULL;
+            um_packet_options(sock);
         }
     }
     free_offer(offer);

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from umview._core import lib
 
-_FORMAT = struct.Struct("=QQIi16sHHI16sHHIIIIHHhBB6s2xI")
+_FORMAT = struct.Struct("=QQIi16sHHI16sHHIIIHHhBB6sHI4x")
 _LENGTH = struct.Struct("=H")  # before each frame of a message on a wire
 _LONGEST = 1 << 17
 _TICK_MS = 10
@@ -42,11 +42,14 @@ class Kind(IntEnum):
     PORT = lib.UM_PACKET_PORT
     GROUP = lib.UM_PACKET_GROUP
     SEND = lib.UM_PACKET_SEND
+    OPTIONS = lib.UM_PACKET_OPTIONS
+    ADMIT = lib.UM_PACKET_ADMIT
     READY = lib.UM_PACKET_READY
     HAS = lib.UM_PACKET_HAS
     ROUTER = lib.UM_PACKET_ROUTER
     DNS = lib.UM_PACKET_DNS
     DOMAIN = lib.UM_PACKET_DOMAIN
+    ASK = lib.UM_PACKET_ASK
     CONNECTED = lib.UM_PACKET_CONNECTED
     ACCEPTED = lib.UM_PACKET_ACCEPTED
     ENDED = lib.UM_PACKET_ENDED
@@ -107,13 +110,13 @@ class Packet(NamedTuple):
     remote: Name = _NOWHERE
     card: int = 0
     flags: Flag = Flag.NONE
-    backlog: int = 0
     protocol: int = 0
     mtu: int = 0
     prefix: int = 0
     ttl: int = 64
     tos: int = 0
     mac: bytes = bytes(6)
+    mss: int = 0
     data: bytes = b""
     end: socket.socket | None = None
 
@@ -128,13 +131,13 @@ class Packet(NamedTuple):
             *self.remote.pack(),
             self.card,
             self.flags,
-            self.backlog,
             self.protocol,
             self.mtu,
             self.prefix,
             self.ttl,
             self.tos,
             self.mac,
+            self.mss,
             len(self.data),
         )
         return head + self.data
@@ -189,6 +192,7 @@ class Stack:
         )
         self.wire: socket.socket | None = None
         self.told: list[Packet] = []
+        self.admits = True  # all who begin to connect
         self._ids = 0
 
     def plug(self, mtu: int, flags: Flag, mac: bytes) -> None:
@@ -241,9 +245,13 @@ class Stack:
         assert done >= 0
         while True:
             try:
-                self.told.append(receive(self.line))
+                packet = receive(self.line)
             except BlockingIOError:
                 return done
+            if packet.kind is Kind.ASK and self.admits:
+                self.send(Packet(Kind.ADMIT, packet.id))
+            else:
+                self.told.append(packet)
 
     def take(self, kind: Kind) -> Packet | None:
         """Take the first message of a kind that was told, if there is one."""
@@ -386,9 +394,7 @@ class Lab:
     def listen(self, side: int, name: Name, flags: Flag = Flag.NONE) -> int:
         """Let a stack listen."""
         number = self.stacks[side].new_id()
-        self.stacks[side].send(
-            Packet(Kind.LISTEN, number, local=name, backlog=16, flags=flags)
-        )
+        self.stacks[side].send(Packet(Kind.LISTEN, number, local=name, flags=flags))
         assert self.hear(side, Kind.READY).error == 0
         return number
 

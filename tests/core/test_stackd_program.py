@@ -49,9 +49,10 @@ class Process:
         socket.send_fds(self.line, [packet.pack()], [end.fileno()] if end else [])
 
     def hear(self, kind: Kind) -> Packet:
-        """Wait for a message of this kind; others are dropped."""
+        """Wait for a message of this kind; others are dropped, or answered."""
         while (packet := receive(self.line)).kind is not kind:
-            pass
+            if packet.kind is Kind.ASK:
+                self.send(Packet(Kind.ADMIT, packet.id))
         return packet
 
     def kill(self) -> None:
@@ -157,13 +158,13 @@ def _start(server: Server, number: int) -> socket.socket:
 def _join(servers: list[Server], port: int) -> list[socket.socket]:
     mine, yours = Name("10.9.0.1", port), Name("10.9.0.2", 80)
     servers[0].send(Packet(Kind.CONNECT, port, local=mine, remote=yours))
-    servers[0].hear(Kind.CONNECTED)
     accepted = servers[1].hear(Kind.ACCEPTED)
+    servers[0].hear(Kind.CONNECTED)
     return [_start(servers[0], port), _start(servers[1], accepted.id)]
 
 
 def _listen(server: Server) -> None:
-    server.send(Packet(Kind.LISTEN, 1, local=Name("0.0.0.0", 80), backlog=16))
+    server.send(Packet(Kind.LISTEN, 1, local=Name("0.0.0.0", 80)))
     assert server.hear(Kind.READY).error == 0
 
 

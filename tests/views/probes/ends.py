@@ -28,6 +28,9 @@ DATAGRAM = ("local", "relay")
 CONTROL = os.environ.get("UM_PEER", "")
 OUTSIDE = os.environ.get("UM_OUTSIDE", f"{kit.V4} {kit.V6}").split()
 INWARD = [int(word) for word in os.environ.get("UM_INWARD", "0 0").split()]
+# Where this process listens, and where the near end is for a far one.
+HERE = os.environ.get("UM_HERE", f"{kit.V4} {kit.V6}").split()
+BACK = os.environ.get("UM_BACK", f"{kit.V4} {kit.V6}").split()
 
 Call = TypeVar("Call", bound=Callable[..., None])
 
@@ -42,9 +45,9 @@ def over(roads: tuple[str, ...]) -> Callable[[Call], Call]:
     return mark
 
 
-def loopback(family: int) -> str:
-    """Return the loopback address of a family."""
-    return kit.V4 if family == socket.AF_INET else kit.V6
+def own(family: int) -> str:
+    """Return the address that this process listens at."""
+    return HERE[family != socket.AF_INET]
 
 
 class End:
@@ -57,8 +60,8 @@ class End:
     # What the end is.
 
     def listen(self, family: int, backlog: int = 16) -> int:
-        """Listen on loopback and return the port."""
-        self._server = kit.listener(family, backlog=backlog)
+        """Listen and return the port."""
+        self._server = kit.listener(family, own(family), backlog)
         return _port(self._server)
 
     def accept(self) -> None:
@@ -66,19 +69,20 @@ class End:
         self._become(self._server.accept()[0])
 
     def connect(self, family: int, port: int) -> object:
-        """Become a connection to a port of loopback."""
+        """Become a connection to a port of the near end's."""
         self._become(socket.socket(family))
-        return kit.outcome(self._sock.connect, (loopback(family), port))
+        name = (BACK[family != socket.AF_INET], port)
+        return kit.outcome(self._sock.connect, name)
 
     def datagrams(self, family: int) -> int:
         """Become a datagram socket and return its port."""
-        self._become(kit.udp(family))
+        self._become(kit.udp(family, own(family)))
         return _port(self._sock)
 
     def closed_port(self, kind: int, family: int) -> int:
-        """Return a port of loopback at which nobody is."""
+        """Return a port at which nobody is."""
         if kind == socket.SOCK_STREAM:
-            return kit.refusing(family)[1]
+            return kit.refusing(family, own(family))[1]
         return kit.closed_port(kind, family)
 
     def close_listener(self) -> None:
@@ -198,7 +202,7 @@ class Road:
 
     def address(self, family: int) -> str:
         """Return the address of the far ends."""
-        return OUTSIDE[family != socket.AF_INET] if self._outer else loopback(family)
+        return OUTSIDE[family != socket.AF_INET] if self._outer else own(family)
 
     def pair(self, family: int = socket.AF_INET) -> tuple[socket.socket, Far]:
         """Return the two ends of a connection."""
@@ -223,7 +227,7 @@ class Road:
     def inlet(self, family: int = socket.AF_INET) -> socket.socket:
         """Return a listener that the far end can reach, at inlet_port()."""
         server = socket.socket(family)
-        server.bind((loopback(family), INWARD[1] if self._outer else 0))
+        server.bind((own(family), INWARD[1] if self._outer else 0))
         server.listen()
         return server
 

@@ -136,10 +136,10 @@ def pair(
     return server, client, accepted
 
 
-def udp(family: int = socket.AF_INET) -> socket.socket:
+def udp(family: int = socket.AF_INET, address: str | None = None) -> socket.socket:
     """Return a bound datagram socket on loopback, whose calls end after 5 s."""
     sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.bind((V4 if family == socket.AF_INET else V6, 0))
+    sock.bind((address or (V4 if family == socket.AF_INET else V6), 0))
     sock.settimeout(5)
     return sock
 
@@ -152,10 +152,12 @@ def closed_port(kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) ->
         return port
 
 
-def refusing(family: int = socket.AF_INET) -> tuple[str, int]:
+def refusing(
+    family: int = socket.AF_INET, address: str | None = None
+) -> tuple[str, int]:
     """Return a name of loopback at which nobody listens, now and later."""
     sock = socket.socket(family)
-    sock.bind((V4 if family == socket.AF_INET else V6, 0))
+    sock.bind((address or (V4 if family == socket.AF_INET else V6), 0))
     _held.append(sock)
     name: tuple[str, int] = sock.getsockname()[:2]
     return name
