@@ -48,7 +48,7 @@ _SAMPLES = 600
 _LINES = 60
 _MIB = 1 << 20
 _HOSTS = ("a", "b", "c")
-_WIRE = ()
+_WIRE = ("a", "b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,10 @@ def _hear(series: Series, name: str, host: subprocess.Popen[str]) -> None:
         series.dead = f"{name}: its program has ended, status {host.returncode}"
     elif lines:
         report = json.loads(lines[-1])
-        series.wrong[name] = report.pop("wrong")
+        wrong = report.pop("wrong")
+        for one in wrong[len(series.wrong.get(name, [])) :]:
+            sys.stderr.write(f"{name}: {one}\n")
+        series.wrong[name] = wrong
         series.reports[name] = report
 
 
@@ -341,17 +344,22 @@ def _descendants() -> set[psutil.Process]:
 
 
 def _servants(name: str, known: set[psutil.Process]) -> dict[str, psutil.Process]:
-    """Return a new view's stack server and supervisor."""
+    """Return a new view's supervisor, its stack server and that one's plugs."""
     found = {}
-    for process in _descendants() - known:
-        if process.name() == "stackd":
+    plugs = 0
+    for process in sorted(_descendants() - known, key=lambda one: one.pid):
+        words = process.cmdline()
+        if process.name() == "stackd" and "plug" in words:
+            plugs += 1
+            found[f"{name}: plug {plugs}"] = process
+        elif process.name() == "stackd":
             found[f"{name}: stack server"] = process
-        elif len(process.cmdline()) > 2 and any(
+        elif len(words) > 2 and any(
             child.cmdline()[:2] == ["/usr/bin/python3", str(_PROGRAM)]
             for child in process.children()
         ):
             found[f"{name}: supervisor"] = process
-    assert len(found) == 2, found
+    assert len(found) == 2 + plugs, found
     return found
 
 
