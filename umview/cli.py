@@ -36,6 +36,7 @@ Or let the program PID, which runs already, go on in such a view.
 Modules:
   umnet        lo, and a card nat0 (10.0.2.15, fd00::15) that leads out through the
                host's own network
+  umnetlwipv6  lo, and cards on virtual Ethernets: a host beside others
   umnetnull    no network at all
   umnetnative  the host's network
 
@@ -48,6 +49,15 @@ Options of umnet:
   v4, v6            IPv4 only, IPv6 only
   nofiles           leave /etc/resolv.conf, /etc/hosts and nsswitch.conf alone
 
+Options of umnetlwipv6: cards, each with the words after it, and options of umnet
+  vdN=VNL           a card in a switch (vde://FOLDER), a slirp (slirp://), a tap
+                    interface (tap://NAME), or wherever libvdeplug can plug it in
+  wire=NAME         a card on a wire to another view
+  nat0              the card of umnet, besides
+  ip=ADDRESS/PREFIX gw=ADDRESS mtu=BYTES mac=ADDRESS   what a card has
+  auto, auto4, auto6, dhcp, slaac, rd, dhcp6           what it asks its network for
+  forward           forward packets from card to card
+
 Examples:
   umview bash                                     a shell in a network of its own
   umview -p umnet,fwd=8080:80 python3 -m http.server 80
@@ -55,6 +65,8 @@ Examples:
                                                   seen on the host's port 8080
   umview -p umnet,host curl http://10.0.2.2:8080/ a look at the host's server
   umview -p umnet,ip=192.168.7.1/24,hostname=box bash
+  umview -p umnetlwipv6,vd0=vde:///tmp/lan,ip=10.0.5.7/24 ping 10.0.5.80
+                                                  a host on the Ethernet /tmp/lan
   umview -p umnetnull make                        a build that cannot download
   umview --trace=calls.log curl http://example.org/
                                                   what curl asks of the network
