@@ -8,6 +8,7 @@ beside it, which csrc/stackd/Makefile describes.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -46,7 +47,7 @@ class BuildStackd(Command):
         """
         lwip = Path(self.build_base, "lwip")  # where `make build` has it, too
         made = Path(self.build_temp, "stackd")
-        make = ["make", "-s", "-f", "csrc/stackd/Makefile"]
+        make = ["make", "-s", f"-j{os.cpu_count() or 1}", "-f", "csrc/stackd/Makefile"]
         try:
             if not lwip.exists():
                 subprocess.run(["scripts/lwip-source", lwip], check=True)
