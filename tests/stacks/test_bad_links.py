@@ -82,7 +82,7 @@ def _open_filter(link: Link, *options: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _open_link(user: User, *words: str) -> Iterator[Link]:
-    """Start a client and a server, each on a switch, with more words for their cards."""
+    """Start a client and a server; words: more of their cards'."""
     with open_switch(user, 0) as near, open_switch(user, 1) as other:
         far = dataclasses.replace(other, number=near.number)
         with (
@@ -103,14 +103,14 @@ def link(module_user: User) -> Iterator[Link]:
 @pytest.mark.parametrize(
     ("options", "size"),
     [
-        (["-l", "5"], 1 << 18),
-        (["-l", "3", "-L", "2"], 1 << 17),
+        (["-l", "5"], 1 << 17),
+        (["-l", "3", "-L", "2"], 1 << 16),
         (["-d", "20+10"], 1 << 20),
         (["-d", "5+5", "-N"], 1 << 20),
         (["-D", "20"], 1 << 20),
         (["-b", "2M"], 1 << 20),
         (["-n", "10"], 1 << 20),
-        (["-l", "2", "-D", "5", "-d", "5+3", "-N", "-n", "3"], 1 << 18),
+        (["-l", "2", "-D", "5", "-d", "5+3", "-N", "-n", "3"], 1 << 17),
     ],
     ids=[
         "loss",
