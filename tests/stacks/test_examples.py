@@ -58,7 +58,6 @@ def _fetch(user: User, *command: str) -> str:
 
 @pytest.mark.view
 def test_an_appliance_is_reached_at_its_own_address(user: User) -> None:
-    require("vde_switch")
     folder, port = user.folder / "lan", free_port()
     curl = ("curl", "-sS", "--max-time", "10")
     card = f"vd0=vde://{folder},ip=10.0.5.7/24,ip=fd00:5::7/64"
@@ -76,7 +75,7 @@ def test_an_appliance_is_reached_at_its_own_address(user: User) -> None:
 
 @pytest.mark.view
 def test_an_appliance_has_visitors_with_the_kernels_stack(user: User) -> None:
-    require("vde_switch", "curl")
+    require("curl")
     folder, port = user.folder / "lan", free_port()
     with _example(user, "appliance", str(folder), str(port)):
         _fetch(user, "curl", "-sS", "--max-time", "10", f"http://127.0.0.1:{port}/")
