@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
-from tests.apps.lab import SYSTEM_PYTHON, User
+from tests.apps.lab import SYSTEM_PYTHON, Program, Site, User
 from tests.stacks.lab import open_host
+from tests.switch import open_switch
 
 _SERVER = """
 import socket
@@ -80,3 +82,75 @@ def test_a_wire_leaves_nothing(user: User) -> None:
     while os.listdir(user.runtime):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+_SINK = """
+import hashlib, socket
+s = socket.create_server(("", 80))
+print("listens", flush=True)
+c, _ = s.accept()
+total, seen = hashlib.sha256(), 0
+while data := c.recv(1 << 16):
+    total.update(data)
+    seen += len(data)
+    print(seen, flush=True)
+print(total.hexdigest(), flush=True)
+"""
+
+_SOURCE = """
+import hashlib, os, socket, sys
+s = socket.create_connection((sys.argv[1], 80))
+total = hashlib.sha256()
+while not os.path.exists(sys.argv[2]):
+    data = os.urandom(1 << 16)
+    total.update(data)
+    s.sendall(data)
+s.close()
+print(total.hexdigest())
+"""
+
+
+def _wait_for_carrier(site: Site, value: int) -> None:
+    deadline = time.monotonic() + 30
+    while site.run("cat", "/sys/class/net/vd0/carrier").out != f"{value}\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    flag = "<BROADCAST,MULTICAST,UP,LOWER_UP>" if value else "NO-CARRIER"
+    assert flag in site.run("ip", "link", "show", "vd0").out
+
+
+def _wait_for_more(program: Program) -> None:
+    """Wait until the sink has got something that was not there yet."""
+    lines = program.said().count("\n")
+    deadline = time.monotonic() + 60
+    while program.said().count("\n") < lines + 2:
+        assert time.monotonic() < deadline, program.said()
+        time.sleep(0.01)
+
+
+def test_a_switch_goes_away_and_comes_back(user: User) -> None:
+    """Its links' carriers with it; a connection waits and misses nothing."""
+    end = user.folder / "end"
+    with contextlib.ExitStack() as hosts:
+        with open_switch(user) as switch:
+            site = [
+                hosts.enter_context(
+                    open_host(user, f"host{number}", switch.card(number))
+                )
+                for number in (1, 2)
+            ]
+            sink = site[0].begin(SYSTEM_PYTHON, "-c", _SINK)
+            sink.wait_for("listens")
+            command = [SYSTEM_PYTHON, "-c", _SOURCE, switch.host(1), str(end)]
+            source = site[1].begin(*command)
+            _wait_for_more(sink)
+        for one in site:
+            _wait_for_carrier(one, 0)
+        with open_switch(user):
+            for one in site:
+                _wait_for_carrier(one, 1)
+            _wait_for_more(sink)
+            end.touch()
+            sent, got = source.finish(), sink.finish()
+            assert (sent.status, got.status) == (0, 0)
+            assert sent.out == got.out.splitlines(keepends=True)[-1]
