@@ -7,7 +7,8 @@ SHELL := /bin/bash
 
 C_SOURCES := $(shell find csrc -name '*.[ch]' -not -path 'csrc/stackd/*') \
 	csrc/stackd/packet_road.h
-STACKD_SOURCES := $(shell find csrc/stackd -type f) tests/core/stackd_hooks.c
+STACKD_SOURCES := $(shell find csrc/stackd -type f) tests/core/stackd_hooks.c \
+	tests/core/sanitised.c
 PY_SOURCES := $(shell find umview modules -name '*.py')
 C_FORMATTED := $(shell find csrc benchmarks tests examples -name '*.[ch]' 2>/dev/null)
 
@@ -53,7 +54,8 @@ umview/stackd: build/stackd/stackd
 build/sanitised/stackd: build/lwip $(STACKD_SOURCES)
 	@echo "Compiling the stack server with its address and undefined checks"
 	$(PUBLIC) $(MAKE) -s -f csrc/stackd/Makefile OUT=$(@D) LWIP=$< \
-		OPTIMISED="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover"
+		OPTIMISED="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover" \
+		MORE=tests/core/sanitised.c
 
 build/hello: examples/hello.go
 	scripts/system-packages demo
@@ -93,14 +95,19 @@ test-stacks:
 		$(PYTHON) -m pytest -p no:cacheprovider \
 		$(or $(ARGS),tests/stacks tests/apps -k "stacks or ethernet")
 
-# What parses packets, under the sanitisers. Python's own memory is not ours to
-# check for leaks.
+# What parses packets, under the sanitisers: as a library in the tests' process, and
+# as the program, wherever a test has a stack server. Python's own memory is not ours
+# to check for leaks.
 test-sanitised:
-	scripts/system-packages test
+	scripts/system-packages test stacks
 	scripts/unprivileged "build build/sanitised/stackd" \
 		env UMVIEW_STACKD=build/sanitised ASAN_OPTIONS=detect_leaks=0 \
 		LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) \
 		$(PYTHON) -m pytest -p no:cacheprovider tests/core/test_stackd.py $(ARGS)
+	scripts/unprivileged "build build/setting build/sanitised/stackd" \
+		env UMVIEW_STACKD=build/sanitised $(PYTHON) -m pytest -p no:cacheprovider \
+		tests/core/test_stackd_program.py tests/modules/test_umnetlwipv6_view.py \
+		tests/stacks $(ARGS)
 
 # Mixed traffic between views; does anything grow? make soak SECONDS=3600
 soak:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +29,26 @@ def _signals_are_heard() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sanitised_stackd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where the stack server of the tests has checks built in, see what they report.
+
+    UMVIEW_STACKD names its folder. It writes to UMVIEW_REPORTS, a file for each process
+    (tests/core/sanitised.c); those of a root's test run belong to "nobody".
+    """
+    folder = os.environ.get("UMVIEW_STACKD")
+    if not folder:
+        yield
+        return
+    reports = tmp_path_factory.mktemp("reports")
+    reports.chmod(0o777)
+    os.environ["UMVIEW_STACKD"] = str(Path(folder).resolve())
+    os.environ["UMVIEW_REPORTS"] = str(reports)
+    yield
+    said = [path.read_text(errors="replace") for path in reports.iterdir()]
+    assert "".join(said) == ""
 
 
 @pytest.fixture(scope="session")

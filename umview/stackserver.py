@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from umview import _ffi
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 _FIRST = 3  # of the descriptors that a process gets
 _SECONDS = 30  # for a card: a plug-in may ask its user for nothing, but wait
-_PROGRAM = str(Path(__file__).with_name("stackd"))
 
 
 class StackServer:
@@ -170,20 +168,27 @@ def _start(theirs: tuple[socket.socket, ...], *arguments: str) -> None:
     Raises:
         UmviewError: It is missing, or there is no room for a process.
     """
-    if not os.path.exists(_PROGRAM):
-        raise UmviewError(f"{_PROGRAM} is missing: `make build` makes it")
+    program = _program()
+    if not os.path.exists(program):
+        raise UmviewError(f"{program} is missing: `make build` makes it")
     try:
         child = os.fork()
     except OSError as exc:
         raise UmviewError(f"cannot start a stack server: {exc.strerror}") from exc
     if child == 0:
-        _become([end.fileno() for end in theirs], arguments)
+        _become([end.fileno() for end in theirs], (program, *arguments))
     for end in theirs:
         end.close()
     os.waitpid(child, 0)
 
 
-def _become(fds: list[int], arguments: tuple[str, ...]) -> NoReturn:
+def _program() -> str:
+    """Return its path; tests have one of their own, with checks built in."""
+    folder = os.environ.get("UMVIEW_STACKD", os.path.dirname(__file__))
+    return f"{folder}/stackd"
+
+
+def _become(fds: list[int], command: tuple[str, ...]) -> NoReturn:
     try:
         os.setsid()
         if os.fork() == 0:
@@ -194,6 +199,6 @@ def _become(fds: list[int], arguments: tuple[str, ...]) -> NoReturn:
                 os.dup2(source, fd)
             os.closerange(_FIRST + len(fds), os.sysconf("SC_OPEN_MAX"))
             os.chdir("/")
-            os.execv(_PROGRAM, [_PROGRAM, *arguments])
+            os.execv(command[0], command)
     finally:
         os._exit(0)

@@ -35,6 +35,7 @@ Where = Literal["native", "view", "stack", "kernel"]
 _AGENT = Path(__file__).with_name("agent.py")
 _NAMESPACE = Path(__file__).parents[1] / "stacks" / "namespace.py"
 _RETRY = 0.01
+_PASSED = ("UMVIEW_STACKD", "UMVIEW_REPORTS")  # see conftest.py
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -124,6 +125,7 @@ class User:
             "TERM": "dumb",
             "TMPDIR": str(self.folder),
             "XDG_RUNTIME_DIR": str(self.runtime),
+            **{name: os.environ[name] for name in _PASSED if name in os.environ},
         }
 
     def command(self, argv: Sequence[str], where: Where, *umnet: str) -> list[str]:

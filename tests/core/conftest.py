@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .lab import Lab, lab
+from .lab import BUILT, Lab, lab
 
-_TREE = Path(__file__).parent.parent.parent
-_LIBRARY = _TREE / os.environ.get("UMVIEW_STACKD", "build/stackd") / "libstackd.so"
+_LIBRARY = BUILT / "libstackd.so"
 
 
 @pytest.fixture(scope="session")

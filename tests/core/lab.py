@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
+import os
 import shutil
 import socket
 import struct
@@ -19,6 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from umview._core import lib
+
+_TREE = Path(__file__).parent.parent.parent
+BUILT = _TREE / os.environ.get("UMVIEW_STACKD", "build/stackd")
+"""Where the stack server is; see test-sanitised in the Makefile."""
 
 _FORMAT = struct.Struct("=QQIi16sHHI16sHHIIIHHhBB6sHI4x")
 _LENGTH = struct.Struct("=H")  # before each frame of a message on a wire

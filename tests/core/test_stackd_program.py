@@ -16,9 +16,8 @@ import pytest
 
 from tests.apps.lab import require
 
-from .lab import Flag, Kind, Name, Packet, receive
+from .lab import BUILT, Flag, Kind, Name, Packet, receive
 
-_PROGRAM = Path(__file__).parent.parent.parent / "build" / "stackd" / "stackd"
 _SECONDS = 30
 
 
@@ -37,7 +36,7 @@ class Process:
         moves = [f"{fd}<&{source}" for fd, source in enumerate(fds, 3)]
         script = f'exec {" ".join(moves)} && exec "$0" {word}'
         self._process = subprocess.Popen(
-            ["bash", "-c", script, _PROGRAM],
+            ["bash", "-c", script, BUILT / "stackd"],
             pass_fds=fds,
             stderr=subprocess.PIPE,
             text=True,
