@@ -665,6 +665,8 @@ static err_t try_connect(struct um_stackd *d, const struct um_packet *packet,
         tcp_bind_netif(pcb, &card->netif);
     /* The switchboard sees to it that ports are used once. */
     ip_set_option(pcb, SOF_REUSEADDR);
+    um_ended_limit();
+    um_ended_make_way(&local, packet->local.port, &remote, packet->remote.port);
     err_t rc = tcp_bind(pcb, &local, packet->local.port);
     if (rc == ERR_OK)
         rc = tcp_connect(pcb, &remote, packet->remote.port, connected);
@@ -710,6 +712,7 @@ static err_t came(void *arg, struct tcp_pcb *pcb, err_t err)
     if (!flow)
         return ERR_MEM; /* lwIP resets it */
     flow->stands = flow->accepted = true;
+    um_ended_limit();
     tcp_backlog_delayed(pcb); /* until the listener's queue has taken it */
     serve(flow);
     struct um_packet packet = {

@@ -334,5 +334,6 @@ uint32_t um_first_sequence(const ip_addr_t *local, uint16_t local_port,
         b = (b << 13 | b >> 51) ^ a;
         a = (a << 32 | a >> 32) * UINT64_C(0x9e3779b97f4a7c15);
     }
-    return (uint32_t)(a >> 32) + um_stackd_now_ms() * 250; /* a tick is 4 us */
+    return (uint32_t)(a >> 32) +
+           um_stackd_now_ms() * 15625; /* a tick is 64 ns */
 }

@@ -263,6 +263,16 @@ void um_syns_admit(struct um_stackd *d, uint64_t id);
 /* Let what waits for it come anew. */
 void um_syns_release(struct um_stackd *d, struct um_listener *listener);
 
+/* ---- ended.c: connections that are over, but for lwIP ---- */
+
+/* A segment has come, whose header is at this place of a packet. */
+void um_ended_heed(const struct pbuf *p, uint16_t at);
+/* A connection between these names is to be made: there is none. */
+void um_ended_make_way(const ip_addr_t *local, uint16_t local_port,
+                       const ip_addr_t *remote, uint16_t remote_port);
+/* One more connection: forget the oldest if there are too many. */
+void um_ended_limit(void);
+
 /* ---- dgram.c ---- */
 
 int um_dgrams_open(struct um_stackd *d);

@@ -67,6 +67,7 @@ static u8_t came(void *arg, struct raw_pcb *pcb, struct pbuf *p,
     (void)addr;
     struct um_stackd *d = arg;
     uint16_t at = ip_current_header_tot_len();
+    um_ended_heed(p, at);
     if (d->admitting || (pbuf_get_at(p, (u16_t)(at + FLAGS_AT)) &
                          (TCP_SYN | TCP_ACK)) != TCP_SYN)
         return 0;

@@ -66,6 +66,11 @@ def _option(tcp: bytes, wanted: int) -> bytes | None:
 def _join(one: Lab, mine: str, yours: str, port: int = 80) -> list[socket.socket]:
     """Connect stack 0 to a listener of stack 1; return the programs' ends."""
     one.listen(1, Name("::", port))
+    return _dial(one, mine, yours, port)
+
+
+def _dial(one: Lab, mine: str, yours: str, port: int = 80) -> list[socket.socket]:
+    """Connect stack 0 to stack 1, which listens; return the programs' ends."""
     number = one.dial(0, Name(mine, 4000), Name(yours, port))
     connected = one.hear(0, Kind.CONNECTED)
     accepted = one.hear(1, Kind.ACCEPTED)
@@ -298,6 +303,22 @@ def test_data_for_a_program_that_is_gone_is_answered_by_a_reset(pair: Lab) -> No
     assert ended.error == errno.ECONNRESET
     assert ended.end is not None
     ended.end.close()
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["dialler", "listener"])
+def test_names_of_a_connection_that_is_over_are_free_again(
+    pair: Lab, first: int
+) -> None:
+    """Whichever side waits out the end of the last one by these names."""
+    pair.listen(1, Name("::", 80))
+    for _ in range(3):
+        ends = _dial(pair, *_PEERS[0])
+        for side in (first, not first):
+            ends[side].close()
+            pair.settle()
+        for side in range(2):
+            assert pair.hear(side, Kind.ENDED).error == 0
+        pair.wait(1)
 
 
 @_BOTH

@@ -111,8 +111,10 @@ extern uint32_t um_tcp_window;
 /* lwIP counts time in ticks of twice this, 500 ms for a small device. With 100
  * a lost segment is sent again after 0.3 s and an acknowledgement delayed by at
  * most 50 ms: what Linux does (0.2 s, 40 ms). */
-#define TCP_TMR_INTERVAL  50
-#define TCP_SYNMAXRTX     7 /* see dialling() of flow.c */
+#define TCP_TMR_INTERVAL 50
+#define TCP_SYNMAXRTX    7 /* see dialling() of flow.c */
+/* TIME_WAIT is twice as long, 60 s as on Linux; see ended.c. */
+#define TCP_MSL           30000
 #define LWIP_TCP_RTO_TIME 1000
 
 /* ---- what is asked of us: hooks.h ---- */
