@@ -35,7 +35,7 @@ from tests.heavy.programs import page
 
 SERVER = str(Path(page.__file__))
 WINDOW = (800, 600)
-_HOSTS = ("127.0.0.1", "10.0.2.2", "[::1]", "[fd00::2]")
+_HOSTS = ("127.0.0.1", "10.0.2.2", "10.0.0.1", "[::1]", "[fd00::2]", "[fd00:0::1]")
 # Firefox: no first-run pages, no connections of its own accord, no names.
 _PREFERENCES = {
     "app.normandy.enabled": False,

@@ -77,7 +77,7 @@ def test_client_fetches_by_https(place: Place, name: str) -> None:
     place.server.run(
         *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
         *("-subj", "/CN=test", "-addext"),
-        "subjectAltName=IP:127.0.0.1,IP:10.0.2.2",
+        f"subjectAltName=IP:127.0.0.1,IP:{place.host}",
         *("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
     )
     path = folder / "nginx.conf"
