@@ -22,12 +22,18 @@
  * program's own descriptor is needed, so our end goes back to the switchboard.
  *
  * lwIP forgets a connection without a word when it goes from TIME_WAIT, and
- * with err() otherwise; so we let go of it as soon as both sides have ended.
+ * with err() otherwise; so we let go of it as soon as both sides have ended. Who
+ * has not read all by then goes on without it (pcb NULL, see forgotten()).
+ *
+ * An urgent byte (MSG_OOB) shows EPOLLPRI, and lwIP knows nothing of its kind. It
+ * takes its place in the stream; hooks write the pointer to it into the headers
+ * of segments, and find it there.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -41,8 +47,9 @@ enum {
     WRITE_MAX = 0xffff,
     SEGMENTS_MIN = 2, /* of a connection, however many there are */
     READS_AT_ONCE = 16,
-    MTU_MIN = 576, /* what every host takes (RFC 791) */
-    RTO_FIRST = 10 /* ticks of 100 ms */
+    MTU_MIN = 576,  /* what every host takes (RFC 791) */
+    RTO_FIRST = 10, /* ticks of 100 ms */
+    FLOW = 0 /* which of a connection's further arguments names its flow */
 };
 
 struct held {
@@ -62,6 +69,10 @@ struct um_flow {
     uint64_t start; /* place 0 of the ring is this byte of the stream */
     uint64_t got, written, acked; /* from the program; to lwIP; by the peer */
     struct held *held, **held_end;
+    uint64_t came, given; /* from the peer; to the program */
+    uint64_t mark_up;     /* the end of the latest urgent byte upwards, ... */
+    uint32_t mark_sequence;
+    uint64_t mark_down;           /* ... and the place of one downwards */
     struct um_flow *next_waiting; /* in d->waiting */
     bool waits;                   /* is in that list */
     bool busy;                    /* it has data under way */
@@ -72,6 +83,8 @@ struct um_flow {
     bool fin;                     /* ... and given to lwIP */
     bool peer_ended;              /* the peer's last word has come ... */
     bool told_end;                /* ... and is given to the program */
+    bool urgent;                  /* an urgent byte waits in the surrogate */
+    bool marked_up, marked_down;  /* there is such a byte under way */
     bool hung_up;                 /* the program has closed its end */
     bool unheard; /* ... or its reading side: what comes is dropped */
     struct um_packet_options options;
@@ -137,6 +150,15 @@ static void drop_first(struct um_flow *flow)
     free(held);
 }
 
+/* lwIP has nothing more to do for it, after TIME_WAIT at the latest. */
+static void forgotten(u8_t which, void *data)
+{
+    (void)which;
+    struct um_flow *flow = data;
+    if (flow)
+        flow->pcb = NULL;
+}
+
 /* lwIP goes on alone, or is done. */
 static void let_go(struct um_flow *flow)
 {
@@ -144,6 +166,7 @@ static void let_go(struct um_flow *flow)
     flow->pcb = NULL;
     if (!pcb)
         return;
+    tcp_ext_arg_set(pcb, FLOW, NULL);
     tcp_arg(pcb, NULL);
     tcp_recv(pcb, NULL);
     tcp_sent(pcb, NULL);
@@ -254,10 +277,22 @@ static void write_up(struct um_flow *flow)
         if (!len || tcp_write(flow->pcb, flow->ring + at, (u16_t)len, 0))
             break; /* sent() comes back to it */
         flow->written += len;
+        if (flow->written - flow->mark_up < len) {
+            flow->marked_up = true;
+            flow->mark_sequence =
+                flow->pcb->snd_lbb - (uint32_t)(flow->written - flow->mark_up);
+        }
     }
     share(flow);
     if (flow->written == flow->got && flow->ended && !flow->fin)
         flow->fin = tcp_shutdown(flow->pcb, 0, 1) == ERR_OK;
+}
+
+/* Is the next byte the urgent one? */
+static bool is_at_mark(int fd)
+{
+    int answer = 0;
+    return ioctl(fd, SIOCATMARK, &answer) == 0 && answer;
 }
 
 /* Return: what recv() says, or -EAGAIN without room. */
@@ -269,10 +304,15 @@ static ssize_t read_some(struct um_flow *flow)
     size_t len = free_at(flow, &at);
     if (!len)
         return -EAGAIN;
+    bool urgent = flow->urgent && is_at_mark(flow->watch.fd);
+    if (urgent)
+        len = 1;
     ssize_t n = recv(flow->watch.fd, flow->ring + at, len, MSG_DONTWAIT);
     if (n < 0)
         return -errno;
     flow->got += (size_t)n;
+    if (urgent && n)
+        flow->mark_up = flow->got;
     flow->ended = n == 0;
     /* After a hang-up no event tells that the end can be read. */
     return (size_t)n < len && !flow->hung_up ? -EAGAIN : n;
@@ -285,7 +325,7 @@ static void rewatch(struct um_flow *flow)
     if (flow->watch.fd < 0 || flow->hung_up)
         return;
     if (!flow->ended && free_at(flow, &at))
-        events |= EPOLLIN;
+        events |= EPOLLIN | EPOLLPRI;
     if (flow->held || flow->peer_ended != flow->told_end)
         events |= EPOLLOUT;
     /* A hang-up is told in any case, but not to who asks for nothing. */
@@ -305,8 +345,10 @@ static err_t go_up(struct um_flow *flow)
         if (n < 0)
             break;
     }
-    write_up(flow);
-    tcp_output(flow->pcb);
+    if (flow->pcb) {
+        write_up(flow);
+        tcp_output(flow->pcb);
+    }
     return over(flow);
 }
 
@@ -320,6 +362,8 @@ static err_t sent(void *arg, struct tcp_pcb *pcb, u16_t len)
     if (flow->acked > flow->written)
         flow->acked = flow->written;
     share(flow);
+    if (flow->acked >= flow->mark_up)
+        flow->marked_up = false;
     if (flow->watch.fd < 0)
         return ERR_OK;
     /* The ring was full, or there is no event to be had any more. */
@@ -335,7 +379,7 @@ static err_t sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 
 static void heard(struct um_flow *flow, size_t len)
 {
-    while (len) { /* it takes 16 bits */
+    while (len && flow->pcb) { /* it takes 16 bits */
         u16_t step = (u16_t)(len < WRITE_MAX ? len : WRITE_MAX);
         tcp_recved(flow->pcb, step);
         len -= step;
@@ -363,6 +407,7 @@ static size_t gather(const struct um_flow *flow, struct iovec iov[PIECES_MAX])
 
 static void drop_written(struct um_flow *flow, size_t len)
 {
+    flow->given += len;
     while (len) {
         struct held *held = flow->held;
         size_t left = held->p->tot_len - held->at;
@@ -374,19 +419,36 @@ static void drop_written(struct um_flow *flow, size_t len)
     }
 }
 
+/* How much of what is held goes in one piece: up to the urgent byte, or that. */
+static size_t limit_of(const struct um_flow *flow, bool *urgent)
+{
+    *urgent = flow->marked_down && flow->given == flow->mark_down;
+    if (*urgent)
+        return 1;
+    return flow->marked_down && flow->given < flow->mark_down
+               ? (size_t)(flow->mark_down - flow->given)
+               : SIZE_MAX;
+}
+
 /* Give the program what is held. */
 static void go_down(struct um_flow *flow)
 {
     size_t done = 0;
     while (flow->held) {
         struct iovec iov[PIECES_MAX];
-        struct msghdr msg = {.msg_iov = iov, .msg_iovlen = gather(flow, iov)};
-        size_t all = 0;
-        for (size_t i = 0; i < msg.msg_iovlen; i++)
-            all += iov[i].iov_len;
-        ssize_t n = flow->unheard ? (ssize_t)all
-                                  : sendmsg(flow->watch.fd, &msg,
-                                            MSG_DONTWAIT | MSG_NOSIGNAL);
+        struct msghdr msg = {.msg_iov = iov};
+        size_t count = gather(flow, iov), all = 0;
+        bool urgent;
+        size_t limit = limit_of(flow, &urgent);
+        for (; msg.msg_iovlen < count && all < limit; msg.msg_iovlen++) {
+            struct iovec *piece = &iov[msg.msg_iovlen];
+            if (piece->iov_len > limit - all)
+                piece->iov_len = limit - all;
+            all += piece->iov_len;
+        }
+        int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (urgent ? MSG_OOB : 0);
+        ssize_t n =
+            flow->unheard ? (ssize_t)all : sendmsg(flow->watch.fd, &msg, flags);
         if (n < 0 && errno == EAGAIN)
             break;
         if (n < 0) { /* EPIPE: it has shut its reading side down */
@@ -401,6 +463,40 @@ static void go_down(struct um_flow *flow)
         flow->told_end = true;
         shutdown(flow->watch.fd, SHUT_WR);
     }
+}
+
+/* ---- the urgent byte, in headers ---- */
+
+err_t um_segment_came(const struct tcp_pcb *pcb, const struct tcp_hdr *header)
+{
+    struct um_flow *flow = tcp_ext_arg_get(pcb, FLOW);
+    if (!flow || !(TCPH_FLAGS(header) & TCP_URG) || !header->urgp)
+        return ERR_OK;
+    /* The byte before the one that it points at: RFC 6093, 3.4. */
+    int32_t ahead =
+        (int32_t)(header->seqno + lwip_ntohs(header->urgp) - 1 - pcb->rcv_nxt);
+    if (ahead >= 0) {
+        flow->mark_down = flow->came + (uint32_t)ahead;
+        flow->marked_down = true;
+    }
+    return ERR_OK;
+}
+
+uint32_t *um_segment_leaves(struct tcp_hdr *header, const struct tcp_pcb *pcb,
+                            uint32_t *options)
+{
+    struct um_flow *flow = pcb ? tcp_ext_arg_get(pcb, FLOW) : NULL;
+    if (!flow || !flow->marked_up)
+        return options;
+    uint32_t ahead = flow->mark_sequence - lwip_ntohl(header->seqno);
+    if (ahead && ahead <= UINT16_MAX) {
+        TCPH_SET_FLAG(header, TCP_URG);
+        header->urgp = lwip_htons((u16_t)ahead);
+    } else {
+        TCPH_UNSET_FLAG(header, TCP_URG);
+        header->urgp = 0;
+    }
+    return options;
 }
 
 /* Frames come in batches, and a program reads what a batch has brought at once:
@@ -448,6 +544,7 @@ static err_t received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
         if (!held)
             return ERR_MEM; /* lwIP keeps it and comes again */
         *held = (struct held){NULL, p, 0};
+        flow->came += p->tot_len;
         *flow->held_end = held;
         flow->held_end = &held->next;
     }
@@ -462,6 +559,10 @@ static void surrogate_ready(struct um_stackd *d, struct um_watch *watch,
                             uint32_t events)
 {
     struct um_flow *flow = UM_CONTAINER(watch, struct um_flow, watch);
+    static const int on = 1;
+    flow->urgent = events & EPOLLPRI;
+    if (flow->urgent) /* it stays in its place: no read goes past it */
+        setsockopt(watch->fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
     if (events & (EPOLLHUP | EPOLLERR)) {
         um_control_drain(d); /* options that were set before it */
         if (flow->gone)
@@ -494,7 +595,10 @@ static void failed(void *arg, err_t err)
 
 static void serve(struct um_flow *flow)
 {
+    static const struct tcp_ext_arg_callbacks callbacks = {forgotten, NULL};
     struct tcp_pcb *pcb = flow->pcb;
+    tcp_ext_arg_set(pcb, FLOW, flow);
+    tcp_ext_arg_set_callbacks(pcb, FLOW, &callbacks);
     tcp_arg(pcb, flow);
     tcp_recv(pcb, received);
     tcp_sent(pcb, sent);

@@ -21,7 +21,7 @@ _BOTH = pytest.mark.parametrize(("mine", "yours"), _PEERS, ids=["v4", "v6"])
 _MTUS = pytest.mark.parametrize("mtu", [1500, 9000, 65500])
 _ARP, _IP4, _IP6 = 0x0806, 0x0800, 0x86DD
 _NEIGHBOR_SOLICITATION = 135
-_SYN, _RST = 2, 4
+_SYN, _RST, _URG = 2, 4, 32
 _DHCP_SERVER = "10.9.0.254"
 
 
@@ -319,6 +319,46 @@ def test_names_of_a_connection_that_is_over_are_free_again(
         for side in range(2):
             assert pair.hear(side, Kind.ENDED).error == 0
         pair.wait(1)
+
+
+def test_what_is_unread_outlives_its_connection(pair: Lab) -> None:
+    """lwIP forgets it without a word while the program sleeps."""
+    one, other = _join(pair, *_PEERS[0])
+    data = _noise(400_000)
+    one.shutdown(socket.SHUT_WR)
+    sent = 0
+    while sent < len(data):
+        sent += other.send(data[sent:])
+        pair.settle()
+    other.close()
+    pair.wait(130)
+    got = bytearray()
+    while part := one.recv(1 << 20):
+        got.extend(part)
+        pair.settle()
+    assert bytes(got) == data
+    one.close()
+    assert pair.hear(0, Kind.ENDED).error == 0
+
+
+@_BOTH
+def test_an_urgent_byte_keeps_its_place(pair: Lab, mine: str, yours: str) -> None:
+    ends = _join(pair, mine, yours)
+    for one, other in (ends, ends[::-1]):
+        pair.seen.clear()
+        one.send(b"before")
+        one.send(b"!", socket.MSG_OOB)
+        one.send(b"after")
+        pair.settle()
+        assert other.recv(100) == b"before"
+        assert other.recv(1, socket.MSG_OOB) == b"!"
+        assert other.recv(100) == b"after"
+        assert any(_flags(frame) & _URG for _, frame in pair.seen)
+        one.send(b"later")
+        pair.seen.clear()
+        pair.settle()
+        assert other.recv(100) == b"later"
+        assert not any(_flags(frame) & _URG for _, frame in pair.seen)
 
 
 @_BOTH

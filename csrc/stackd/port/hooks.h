@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "lwip/err.h"
 #include "lwip/ip_addr.h"
 
 struct netif;
@@ -31,6 +32,16 @@ int um_input6(struct pbuf *p, struct netif *netif);
 /* The first sequence number of a connection. */
 uint32_t um_first_sequence(const ip_addr_t *local, uint16_t local_port,
                            const ip_addr_t *remote, uint16_t remote_port);
+
+/* ---- flow.c: segments, before lwIP acts upon them, and ready to go ---- */
+
+struct tcp_pcb;
+struct tcp_hdr;
+
+err_t um_segment_came(const struct tcp_pcb *pcb, const struct tcp_hdr *header);
+/* Return: options, to which nothing is added. */
+uint32_t *um_segment_leaves(struct tcp_hdr *header, const struct tcp_pcb *pcb,
+                            uint32_t *options);
 
 /* ---- address.c ---- */
 

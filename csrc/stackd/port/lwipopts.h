@@ -88,11 +88,12 @@
 
 /* ---- TCP ---- */
 
-#define LWIP_TCP           1
-#define LWIP_TCP_KEEPALIVE 1
-#define TCP_LISTEN_BACKLOG 1
-#define SO_REUSE           1
-#define TCP_QUEUE_OOSEQ    1
+#define LWIP_TCP                  1
+#define LWIP_TCP_KEEPALIVE        1
+#define TCP_LISTEN_BACKLOG        1
+#define SO_REUSE                  1
+#define TCP_QUEUE_OOSEQ           1
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* the flow */
 /* Of an MTU of 65,535; tcp_eff_send_mss() brings it down to the card's. */
 #define TCP_MSS 65495
 /* We write without copying, so no room is to be kept in a segment: it would
@@ -126,6 +127,10 @@ extern uint32_t um_tcp_window;
 #define LWIP_HOOK_IP6_INPUT               um_input6
 #define LWIP_HOOK_ND6_GET_GW              um_gateway6
 #define LWIP_HOOK_TCP_ISN                 um_first_sequence
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, len, len1, opt2, p)            \
+    um_segment_came(pcb, header)
+#define LWIP_HOOK_TCP_OUT_ADD_TCPOPTS(p, header, pcb, options)                 \
+    um_segment_leaves(header, pcb, options)
 #define LWIP_HOOK_DHCP_APPEND_OPTIONS(netif, dhcp, state, message, type, len)  \
     um_dhcp_ask(message, len)
 #define LWIP_HOOK_DHCP_PARSE_OPTION(netif, dhcp, state, message, type, option, \
