@@ -176,7 +176,7 @@ class PacketRow:
 
     Attributes:
         base: The network that ratios are to.
-        target: The ratio to reach with either tracer.
+        target: The ratio to reach.
         words: What netbench is asked for, before and behind the server's address.
         server: The kind of server.
         one_cpu: Whether all of it shares one CPU.
@@ -195,8 +195,8 @@ class PacketRow:
 
     @property
     def ptrace_target(self) -> float | None:
-        """What a view of the tracer ptrace is meant to show."""
-        return self.target
+        """The same for a view of the tracer ptrace, which only streams hardly meet."""
+        return None if self.one_cpu else self.target
 
     def measure(self, bench: Bench, network: Network) -> Sample:
         """Run a client against a server at the other end of the link.
@@ -292,12 +292,13 @@ def _wire(mtu: int, target: float) -> PacketRow:
     )
 
 
-def _switch(
-    name: str, title: str, unit: str, better: Better, server: str, *words: str
+def _beside(
+    name: str, title: str, unit: str, better: Better, target: float, server: str
 ) -> PacketRow:
-    alone = name != "switch"
+    """Return a row beside vdens, whose command is called as the row's name ends."""
+    words = (name.partition("-")[2],)
     return PacketRow(
-        name, title, unit, better, VDENS, 1.0, Switch(), server, words, one_cpu=alone
+        name, title, unit, better, VDENS, target, Switch(), server, words, one_cpu=True
     )
 
 
@@ -305,29 +306,50 @@ PACKET_ROWS = (
     _wire(65500, 0.6),
     _wire(9000, 0.3),
     _wire(1500, 0.13),
-    _switch("switch", "1 stream by a switch", "Gbit/s", Better.HIGH, "sink", "up", "1"),
-    _switch(
+    PacketRow(
+        "switch",
+        "1 stream by a switch",
+        "Gbit/s",
+        Better.HIGH,
+        VDENS,
+        1.0,
+        Switch(),
+        "sink",
+        ("up", "1"),
+    ),
+    PacketRow(
+        "switch-4",
+        "4 streams by a switch",
+        "Gbit/s",
+        Better.HIGH,
+        VDENS,
+        1.0,
+        Switch(),
+        "sink",
+        ("up", "4"),
+    ),
+    _beside(
         "switch-connect",
         "connect+echo+close by a switch, 1 CPU",
         "/s",
         Better.HIGH,
+        0.5,
         "echo",
-        "connect",
     ),
-    _switch(
+    _beside(
         "switch-tcp",
         "TCP round trip by a switch, 1 CPU",
         "µs",
         Better.LOW,
+        0.9,
         "echo",
-        "tcp",
     ),
-    _switch(
+    _beside(
         "switch-udp",
         "UDP round trip by a switch, 1 CPU",
         "µs",
         Better.LOW,
-        "udp",
+        0.4,
         "udp",
     ),
 )
