@@ -283,6 +283,10 @@ int um_netlink_push(struct um_switchboard *sb, uint64_t cookie,
  * group of NETLINK_ROUTE. group: RTNLGRP_*. */
 int um_netlink_tell(struct um_switchboard *sb, int stack, int group,
                     const void *data, size_t len);
+/* Say something to the stack server of a stack, if it lives. packet: a struct
+ * um_packet without data (csrc/stackd/packet_road.h). */
+int um_line_tell(struct um_switchboard *sb, int stack, const void *packet,
+                 size_t len);
 /* Note a write into the caller's memory, done when um_answer() is called. */
 int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,
                     const void *data, size_t len);

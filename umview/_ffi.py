@@ -393,6 +393,14 @@ def read_ready(message: bytes) -> Ready | None:
     return Ready(packet.card, packet.error, bytes(ffi.buffer(packet.mac)), packet.mtu)
 
 
+def neighbour_message(card: int, address: Address, mac: bytes) -> bytes:
+    """Return the message that says where a neighbour is (UM_PACKET_NEIGHBOUR)."""
+    packet = _packet(lib.UM_PACKET_NEIGHBOUR, card)
+    ffi.buffer(packet.remote.addr)[:] = pack(address)
+    ffi.buffer(packet.mac)[:] = mac
+    return bytes(ffi.buffer(packet))
+
+
 def forward_message() -> bytes:
     """Return the message that turns forwarding on (UM_PACKET_FORWARD)."""
     packet = _packet(lib.UM_PACKET_FORWARD, 0)
@@ -702,6 +710,10 @@ class Switchboard:
     def push_netlink(self, cookie: int, datagram: bytes) -> None:
         """Put a datagram of the kernel's into the queue of a netlink socket."""
         check(lib.um_netlink_push(self._sb, cookie, datagram, len(datagram)), "netlink")
+
+    def tell_server(self, stack: int, message: bytes) -> None:
+        """Say something to a stack's stack server, if it lives; at run time."""
+        check(lib.um_line_tell(self._sb, stack, message, len(message)), "stack server")
 
     def tell_netlink(self, stack: int, group: int, datagram: bytes) -> None:
         """Put a datagram into the queues of all that listen to a group (RTNLGRP_*)."""

@@ -1,6 +1,7 @@
 """Answer the SIOC* calls about interfaces: they show a view's cards.
 
-Nothing can be changed: that is EPERM, as for every user without CAP_NET_ADMIN.
+Nothing can be changed: that is EPERM, as for every user without CAP_NET_ADMIN. Only
+what a DHCP server has to say can be said: where it has found a neighbour (SIOCSARP).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _LO_FLAGS = 0x49  # UP LOOPBACK RUNNING
 _CARD_FLAGS = 0x1043  # UP BROADCAST RUNNING MULTICAST
 _RUNNING = 0x40
 _QUEUE = 1000
+_SIOCSARP = 0x8955
 _SIOCETHTOOL = 0x8946
 _SIOCGMIIPHY, _SIOCGMIIREG = 0x8947, 0x8948
 _WIRELESS = range(0x8B00, 0x8C00)
@@ -30,7 +32,7 @@ _CHANGES = {
     *(0x891E, 0x8920, 0x8922, 0x8923, 0x8924),  # METRIC MEM MTU NAME HWADDR
     *(0x8930, 0x8931, 0x8932, 0x8934, 0x8936),  # SLAVE ADDMULTI DELMULTI PFLAGS DIFADDR
     *(0x8937, 0x8943, 0x8949, 0x8971),  # HWBROADCAST TXQLEN SMIIREG MAP
-    *(0x8953, 0x8955, 0x8960, 0x8962),  # DARP SARP DRARP SRARP
+    *(0x8953, 0x8960, 0x8962),  # DARP DRARP SRARP
 }
 
 
@@ -48,6 +50,8 @@ def answer(stack: Stack, request: int, arg: int, data: bytes) -> Done:
             address, EPERM for changes, EOPNOTSUPP for ethtool and wireless requests,
             ENOTTY for unknown ones.
     """
+    if request == _SIOCSARP:
+        return _note_neighbour(stack, data)
     if request == Siocgif.CONF:
         return _conf(stack, arg, data)
     if request in _CHANGES:
@@ -64,6 +68,15 @@ def answer(stack: Stack, request: int, arg: int, data: bytes) -> Done:
         raise os_error(errno.EOPNOTSUPP)
     value = _VALUES[Siocgif(request)](card)
     return Done(0, ((arg, ifreq.with_value(data, value)),))
+
+
+def _note_neighbour(stack: Stack, data: bytes) -> Done:
+    wanted = ifreq.decode_arpreq(data)
+    card = _card(stack, lambda one: one.name == wanted.card)
+    if not stack.keeper:
+        raise os_error(errno.EPERM)
+    stack.keeper.note_neighbour(card, wanted.address, wanted.mac)
+    return Done(0)
 
 
 def _card(stack: Stack, wanted: Callable[[Card], bool]) -> Card:

@@ -198,6 +198,14 @@ class Keeper(Protocol):
         """
         ...
 
+    def note_neighbour(self, card: Card, address: IPv4Address, mac: bytes) -> None:
+        """Take it that a neighbour of a card is at that Ethernet address.
+
+        Raises:
+            OSError: EOPNOTSUPP if the card is on no Ethernet.
+        """
+        ...
+
 
 class Stack(NamedTuple):
     """A stack of a view.

@@ -42,6 +42,7 @@
 enum {
     V4_PREFIX = 96,
     SLAAC_PREFIX = 64, /* which lwIP takes every prefix for */
+    ARP_ETHERNET = 1,  /* kind of hardware */
     ARP_TARGET = 24,   /* in an ARP packet */
     OPTION_RDNSS = 25, /* RFC 8106 */
     RDNSS_HEADER = 8
@@ -396,6 +397,39 @@ int um_card_address(struct um_stackd *d, const struct um_packet *packet)
         nd6_clear_destination_cache();
     }
     return 0;
+}
+
+/* lwIP has no other way to note one that is forgotten in its time: an answer to
+ * a question that was not put. */
+void um_card_neighbour(struct um_stackd *d, const struct um_packet *packet)
+{
+    struct um_card *card = um_card_find(d, packet->card);
+    ip_addr_t addr;
+    um_addr_to_lwip(d, &packet->remote, &addr);
+    if (!card || !IP_IS_V4(&addr))
+        return;
+    struct netif *netif = &card->netif;
+    struct {
+        struct eth_hdr eth;
+        struct etharp_hdr arp;
+    } __attribute__((packed)) frame = {.eth.type = PP_HTONS(ETHTYPE_ARP),
+                                       .arp = {.hwtype = PP_HTONS(ARP_ETHERNET),
+                                               .proto = PP_HTONS(ETHTYPE_IP),
+                                               .hwlen = ETH_HWADDR_LEN,
+                                               .protolen = sizeof(ip4_addr_t),
+                                               .opcode = PP_HTONS(ARP_REPLY)}};
+    memcpy(&frame.eth.dest, netif->hwaddr, ETH_HWADDR_LEN);
+    memcpy(&frame.eth.src, packet->mac, ETH_HWADDR_LEN);
+    memcpy(&frame.arp.shwaddr, packet->mac, ETH_HWADDR_LEN);
+    memcpy(&frame.arp.dhwaddr, netif->hwaddr, ETH_HWADDR_LEN);
+    memcpy(&frame.arp.sipaddr, ip_2_ip4(&addr), sizeof(ip4_addr_t));
+    memcpy(&frame.arp.dipaddr, netif_ip4_addr(netif), sizeof(ip4_addr_t));
+    struct pbuf *p = pbuf_alloc(PBUF_RAW, sizeof frame, PBUF_RAM);
+    if (!p)
+        return;
+    pbuf_take(p, &frame, sizeof frame);
+    if (netif->input(p, netif) != ERR_OK)
+        pbuf_free(p);
 }
 
 int um_card_gateway(struct um_stackd *d, const struct um_packet *packet)

@@ -134,6 +134,9 @@ static void obey(struct um_stackd *d, const struct um_packet *packet,
     case UM_PACKET_GROUP:
         um_card_group(d, packet);
         break;
+    case UM_PACKET_NEIGHBOUR:
+        um_card_neighbour(d, packet);
+        break;
     case UM_PACKET_FORWARD:
         um_forward_set(packet->flags != 0);
         break;

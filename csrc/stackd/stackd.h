@@ -201,6 +201,8 @@ void um_addresses_renew(struct um_card *card);
 void um_addresses_end(struct um_card *card);
 /* Do what a message asks for. */
 int um_card_address(struct um_stackd *d, const struct um_packet *packet);
+/* Note where a neighbour is found, as if it had said so. */
+void um_card_neighbour(struct um_stackd *d, const struct um_packet *packet);
 int um_card_gateway(struct um_stackd *d, const struct um_packet *packet);
 int um_card_group(struct um_stackd *d, const struct um_packet *packet);
 /* Does the card have this address? */

@@ -410,7 +410,7 @@ um_verdict um_handle_shutdown(struct um_call *call)
 /* Ask Python about cards. */
 static um_verdict ask_about_cards(struct um_call *call)
 {
-    enum { IFREQ = 40, IFCONF = 16 };
+    enum { IFREQ = 40, IFCONF = 16, ARPREQ = 68 };
     uint32_t request = (uint32_t)call->args[1];
     struct um_event event = {
         .kind = UM_EVENT_IOCTL,
@@ -419,7 +419,9 @@ static um_verdict ask_about_cards(struct um_call *call)
         .stack = (uint32_t)(call->sock ? call->sock->stack : um_stack_of(call))
                      ->number,
         .cookie = call->sock ? call->sock->cookie : 0,
-        .len = request == SIOCGIFCONF ? IFCONF : IFREQ,
+        .len = request == SIOCGIFCONF ? IFCONF
+               : request == SIOCSARP  ? ARPREQ
+                                      : IFREQ,
     };
     event.data = malloc(event.len);
     if (!event.data)

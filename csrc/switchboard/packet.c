@@ -378,6 +378,12 @@ static void accepted(struct um_line *line, const struct um_packet *packet)
     }
 }
 
+void um_packet_order(struct um_stack *stack, const void *packet, size_t len)
+{
+    if (stack->line && len == sizeof(struct um_packet))
+        tell(stack->line, packet, -1);
+}
+
 /* ---- datagrams ---- */
 
 void um_packet_port(struct um_stack *stack, int protocol, uint16_t port,

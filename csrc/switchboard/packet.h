@@ -45,4 +45,7 @@ void um_packet_send(struct um_stack *stack, int protocol,
                     const struct um_name *to, const struct um_arrival *arrival,
                     const void *data);
 
+/* Pass on what Python has to say to the stack server: a struct um_packet. */
+void um_packet_order(struct um_stack *stack, const void *packet, size_t len);
+
 #endif

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "packet.h"
 #include "python.h"
 #include "stream.h"
 
@@ -31,6 +32,7 @@ enum order_kind {
     ORDER_OPEN,
     ORDER_NETLINK,
     ORDER_TELL,
+    ORDER_LINE,
     ORDER_TABLES,
     ORDER_FILE,
     ORDER_LIST
@@ -247,6 +249,15 @@ int um_netlink_tell(struct um_switchboard *sb, int stack, int group,
     return rc;
 }
 
+int um_line_tell(struct um_switchboard *sb, int stack, const void *packet,
+                 size_t len)
+{
+    int rc = order(sb, ORDER_LINE, (uint64_t)stack, 0, 0, packet, len);
+    if (rc == 0)
+        kick(sb->kick_fd);
+    return rc;
+}
+
 int um_order_tables(struct um_switchboard *sb, int stack,
                     const struct um_tables *tables)
 {
@@ -400,6 +411,9 @@ static bool carry_out_for_all(struct um_switchboard *sb, const struct order *o)
     case ORDER_TELL:
         um_netlink_spread(sb, sb->stacks[o->id], (int)o->address, o->data,
                           o->len);
+        return true;
+    case ORDER_LINE:
+        um_packet_order(sb->stacks[o->id], o->data, o->len);
         return true;
     case ORDER_TABLES:
         um_stack_set(sb->stacks[o->id], (const void *)o->data);

@@ -7,12 +7,14 @@ here (`Keeper.wait`); later the switchboard passes on what comes.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from umview.errors import UmviewError
+from umview.errors import UmviewError, os_error
 from umview.view import Address, Card
 
 from . import files
@@ -56,6 +58,15 @@ class Keeper:
             if self._texts is not None:
                 self._set_files()
         return self.cards
+
+    def note_neighbour(self, card: Card, address: IPv4Address, mac: bytes) -> None:
+        """See `umview.view.Keeper`."""
+        from umview._ffi import neighbour_message
+
+        if card.number not in self._plans or self._plans[card.number].is_nat:
+            raise os_error(errno.EOPNOTSUPP)
+        message = neighbour_message(card.number, address, mac)
+        self._switchboard.tell_server(self._stack, message)
 
     def furnish(self) -> None:
         """Set the view's files, now and whenever they change."""

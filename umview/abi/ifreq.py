@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 IFREQ = 40
 """Bytes of a struct ifreq: a name of 16, and a union of 24."""
@@ -14,6 +15,7 @@ _I32 = struct.Struct("=i")
 _SOCKADDR_IN = struct.Struct("=H2x4s8x")
 _HARDWARE = struct.Struct("=H6s")
 _IFCONF = struct.Struct("=i4xQ")
+_ARPREQ = struct.Struct("=H2x4s8xH6s8x4x16x16s")  # arp_pa, arp_ha, flags, mask, dev
 _AF_INET = 2
 
 
@@ -33,6 +35,22 @@ class Siocgif(IntEnum):
     INDEX = 0x8933
     TXQLEN = 0x8942
     MAP = 0x8970
+
+
+class Arpreq(NamedTuple):
+    """A struct arpreq: where a neighbour of a card is."""
+
+    address: IPv4Address
+    mac: bytes
+    card: str
+
+
+def decode_arpreq(data: bytes) -> Arpreq:
+    """Read a struct arpreq (arp(7))."""
+    _, address, _, mac, card = _ARPREQ.unpack_from(data)
+    return Arpreq(
+        IPv4Address(address), mac, card.partition(b"\0")[0].decode("ascii", "replace")
+    )
 
 
 def name(ifreq: bytes) -> str:
