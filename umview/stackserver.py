@@ -13,11 +13,11 @@ import os
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
-from umview import _ffi
+from umview import packets
 from umview.errors import UmviewError
 
 if TYPE_CHECKING:
-    from umview._ffi import CardAt, PlugAt, Ready
+    from umview.packets import CardAt, PlugAt, Ready
     from umview.view import Address, Interface
 
 _FIRST = 3  # of the descriptors that a process gets
@@ -58,13 +58,13 @@ class StackServer:
         Raises:
             UmviewError: The stack server has died or does not answer.
         """
-        message = _ffi.card_message(card, mtu, mac, flags)
+        message = packets.card_message(card, mtu, mac, flags)
         self.plugs[card] = plug
         try:
             socket.send_fds(self.line, [message], [plug.card.fileno()])
             plug.card.close()
             while data := self.line.recv(1 << 16):
-                if ready := _ffi.read_ready(data):
+                if ready := packets.read_ready(data):
                     return ready
                 self._early.append(data)
         except TimeoutError:
@@ -77,15 +77,15 @@ class StackServer:
 
     def add_address(self, card: int, own: Interface) -> None:
         """Give a card an address."""
-        self.line.send(_ffi.address_message(card, own))
+        self.line.send(packets.address_message(card, own))
 
     def add_gateway(self, card: int, gateway: Address) -> None:
         """Name a card's gateway."""
-        self.line.send(_ffi.gateway_message(card, gateway))
+        self.line.send(packets.gateway_message(card, gateway))
 
     def forward(self) -> None:
         """Let it forward packets from card to card."""
-        self.line.send(_ffi.forward_message())
+        self.line.send(packets.forward_message())
 
     def heard(self) -> list[bytes]:
         """Return what it said besides while cards were added."""
@@ -142,8 +142,8 @@ class Plug:
             UmviewError: The process has died or does not answer.
         """
         try:
-            self._line.send(_ffi.plug_message(mtu, flags, os.fsencode(where)))
-            ready = _ffi.read_ready(self._line.recv(1 << 16))
+            self._line.send(packets.plug_message(mtu, flags, os.fsencode(where)))
+            ready = packets.read_ready(self._line.recv(1 << 16))
         except TimeoutError:
             raise UmviewError(f"{where}: no answer within {_SECONDS} s") from None
         except OSError as exc:

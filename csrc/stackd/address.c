@@ -158,6 +158,8 @@ static int prefix6(const struct um_card *card, int i)
     return card->prefix6[i] ? card->prefix6[i] : SLAAC_PREFIX;
 }
 
+static void begin_at_once(struct netif *netif, s8_t i);
+
 void um_netif_changed(struct netif *netif, netif_nsc_reason_t reason,
                       const netif_ext_callback_args_t *args)
 {
@@ -174,7 +176,9 @@ void um_netif_changed(struct netif *netif, netif_nsc_reason_t reason,
         bool was = ip6_addr_isvalid(args->ipv6_addr_state_changed.old_state);
         bool is = ip6_addr_isvalid(state);
         int error = ip6_addr_isduplicated(state) ? EADDRINUSE : 0;
-        if (was != is || error)
+        if (ip6_addr_istentative(state) && !netif_ip6_addr_isstatic(netif, i))
+            begin_at_once(netif, i); /* and back here */
+        else if (was != is || error)
             tell_address(card, netif_ip_addr6(netif, i), prefix6(card, i), is,
                          error);
     }

@@ -18,11 +18,12 @@ from umview.errors import UmviewError, os_error
 from umview.view import Address, Card
 
 from . import files
-from .plan import PROXIES, Ask, CardPlan, Plan
+from .plan import PROXIES, CardPlan, Plan
 from .routes import table
 
 if TYPE_CHECKING:
-    from umview._ffi import News, Switchboard
+    from umview._ffi import Switchboard
+    from umview.packets import News
     from umview.stackserver import StackServer
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ _FIRST = 2  # the loopback card is 1
 _NEEDED_SECONDS = 20.0  # DHCP asks again after 2, 4 and 8 s
 _WANTED_SECONDS = 10.0
 _MORE_SECONDS = 1.5  # after the last thing that came
-_WORDS = {Ask.DHCP: "dhcp", Ask.RD: "rd", Ask.SLAAC: "slaac", Ask.DHCP6: "dhcp6"}
 
 
 class Keeper:
@@ -61,7 +61,7 @@ class Keeper:
 
     def note_neighbour(self, card: Card, address: IPv4Address, mac: bytes) -> None:
         """See `umview.view.Keeper`."""
-        from umview._ffi import neighbour_message
+        from umview.packets import neighbour_message
 
         if card.number not in self._plans or self._plans[card.number].is_nat:
             raise os_error(errno.EOPNOTSUPP)
@@ -101,7 +101,7 @@ class Keeper:
         self._set_tables()
         for name, ask in self._missing(lambda plan: plan.needs):
             raise UmviewError(
-                f"{name}: {_WORDS[ask]}: no answer within {_NEEDED_SECONDS:.0f} s; "
+                f"{name}: {ask}: no answer within {_NEEDED_SECONDS:.0f} s; "
                 "give addresses by ip=, or look after the network's server"
             )
         for card, plan in self._plans.items():
@@ -110,15 +110,17 @@ class Keeper:
                     "%s: no answer by DHCP and no router: it has no address", plan.name
                 )
 
-    def _missing(self, which: Callable[[CardPlan], Ask]) -> list[tuple[str, Ask]]:
+    def _missing(
+        self, which: Callable[[CardPlan], frozenset[str]]
+    ) -> list[tuple[str, str]]:
         return [
             (plan.name, ask)
             for card, plan in self._plans.items()
-            for ask in which(plan)
+            for ask in sorted(which(plan))
             if not self._has(card, ask)
         ]
 
-    def _has(self, card: int, ask: Ask) -> bool:
+    def _has(self, card: int, ask: str) -> bool:
         from .news import has
 
         servers = self._servers.get(card, ())
@@ -128,7 +130,7 @@ class Keeper:
 
     def _take(self, message: bytes) -> bool:
         """Change what is known; return whether something is new."""
-        from umview._ffi import read_news
+        from umview.packets import read_news
 
         before = self.cards, self._servers, self._domains
         news = read_news(message)
@@ -142,7 +144,7 @@ class Keeper:
         return before != (self.cards, self._servers, self._domains)
 
     def _take_of(self, news: News) -> None:
-        from umview._ffi import NewsKind
+        from umview.packets import NewsKind
 
         from .news import with_address, with_router
 

@@ -24,10 +24,11 @@ from umview.view import (
 
 from . import files
 from .keeper import Keeper
-from .plan import PROXIES, Ask, CardPlan, Forward, Plan
+from .plan import PROXIES, CardPlan, Forward, Plan
 
 if TYPE_CHECKING:
-    from umview._ffi import CardAt, Switchboard
+    from umview._ffi import Switchboard
+    from umview.packets import CardAt
     from umview.stackserver import Plug, StackServer
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def _plug(server: StackServer, number: int, card: CardPlan, plan: Plan) -> Card:
 
 
 def _plug_in(plug: Plug, card: CardPlan, plan: Plan) -> None:
-    from umview._ffi import PlugAt
+    from umview.packets import PlugAt
 
     if card.wire:
         # what is forwarded may come to a link that has errors
@@ -165,24 +166,17 @@ def _plug_in(plug: Plug, card: CardPlan, plan: Plan) -> None:
 
 
 def _flags(card: CardPlan, plan: Plan) -> CardAt:
-    from umview._ffi import CardAt
+    from umview.packets import CardAt
 
-    asks = card.asks
-    if 4 not in plan.versions:
-        asks &= ~Ask.DHCP
-    if 6 not in plan.versions:
-        asks &= Ask.DHCP
-    flags = CardAt.NONE
-    if asks & Ask.DHCP:
-        flags |= CardAt.DHCP
-    if asks & Ask.DHCP6:
-        flags |= CardAt.DHCP6
-    if asks & Ask.RD:
-        flags |= CardAt.ROUTERS
-    if asks & Ask.SLAAC:
-        flags |= CardAt.SLAAC
-    if 6 not in plan.versions:
-        flags |= CardAt.ONLY_V4
+    words = {
+        "dhcp": CardAt.DHCP,
+        "dhcp6": CardAt.DHCP6,
+        "rd": CardAt.ROUTERS,
+        "slaac": CardAt.SLAAC,
+    }
+    flags = CardAt.NONE if 6 in plan.versions else CardAt.ONLY_V4
+    for word in card.asks:
+        flags |= words[word]
     return flags
 
 

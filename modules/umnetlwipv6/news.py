@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from umview._ffi import News
+from umview.packets import News
 from umview.view import Address, Card
 
-from .plan import Ask, CardPlan
+from .plan import CardPlan
 
 
 def is_link_local(address: Address) -> bool:
@@ -39,9 +39,9 @@ def with_router(card: Card, plan: CardPlan, news: News) -> Card:
     """
     router = news.peer
     version = router.version
-    wanted = Ask.DHCP if version == 4 else Ask.RD | Ask.SLAAC
+    wanted = {"dhcp"} if version == 4 else {"rd", "slaac"}
     is_given = any(one.version == version for one in plan.gateways)
-    if is_given or router.is_unspecified or not plan.asks & wanted:
+    if is_given or router.is_unspecified or not wanted & plan.asks:
         return card
     others = [one for one in card.gateways if one != router]
     if version == 4:
@@ -50,7 +50,7 @@ def with_router(card: Card, plan: CardPlan, news: News) -> Card:
     return card._replace(gateways=tuple(gateways))
 
 
-def has(card: Card, plan: CardPlan, servers: tuple[Address, ...], ask: Ask) -> bool:
+def has(card: Card, plan: CardPlan, servers: tuple[Address, ...], ask: str) -> bool:
     """Return whether what a card asks for has come.
 
     Args:
@@ -59,11 +59,11 @@ def has(card: Card, plan: CardPlan, servers: tuple[Address, ...], ask: Ask) -> b
         servers: The name servers that it has been told.
         ask: One thing that is asked for.
     """
-    if ask is Ask.RD:
+    if ask == "rd":
         return any(one.version == 6 for one in card.gateways)
-    if ask is Ask.DHCP6:
+    if ask == "dhcp6":
         return any(one.version == 6 for one in servers)
-    version = 4 if ask is Ask.DHCP else 6
+    version = 4 if ask == "dhcp" else 6
     given = [one.ip for one in plan.addresses]
     return any(
         own.version == version and own.ip not in given and not is_link_local(own.ip)

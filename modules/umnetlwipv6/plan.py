@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from enum import IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
 from typing import NamedTuple
 
@@ -36,29 +35,19 @@ _ETHERNET = 1500
 _CARDS_MAX = 31  # UM_MAX_CARDS, lo among them
 
 
-class Ask(IntFlag):
-    """What a card asks its network for."""
-
-    NONE = 0
-    DHCP = 1
-    DHCP6 = 2
-    RD = 4
-    SLAAC = 8
-
-
-_AUTO4 = Ask.DHCP
-_AUTO6 = Ask.DHCP6 | Ask.RD | Ask.SLAAC
-_ASKS = {
-    "eth": (Ask.NONE, Ask.NONE),
-    "dhcp": (Ask.DHCP, Ask.DHCP),
-    "dhcp6": (Ask.DHCP6, Ask.NONE),
-    "rd": (Ask.RD, Ask.RD),
-    "slaac": (Ask.SLAAC, Ask.SLAAC),
-    "auto": (_AUTO4 | _AUTO6, Ask.NONE),
-    "auto4": (_AUTO4, Ask.NONE),
-    "auto6": (_AUTO6, Ask.NONE),
+_ASKS4 = frozenset({"dhcp"})
+_ASKS6 = frozenset({"dhcp6", "rd", "slaac"})
+_NOTHING: frozenset[str] = frozenset()
+_ASKING = {
+    "eth": _NOTHING,
+    **{word: frozenset({word}) for word in _ASKS4 | _ASKS6},
+    "auto": _ASKS4 | _ASKS6,
+    "auto4": _ASKS4,
+    "auto6": _ASKS6,
 }
-"""The words, each with what it asks for, and what of that has to come."""
+"""The words by which a card asks its network for something, and what that is."""
+_NEEDED = frozenset({"dhcp", "rd", "slaac"})
+"""Of these words, those that have to be answered before the command starts."""
 
 
 class Forward(NamedTuple):
@@ -81,7 +70,7 @@ class CardPlan(NamedTuple):
         mac: Its Ethernet address; empty for a random one.
         addresses: Its addresses.
         gateways: The routers of its default routes, at most one for a family.
-        asks: What it asks its network for.
+        asks: What it asks its network for: dhcp, dhcp6, rd, slaac.
         needs: What of that has to come before the command starts.
     """
 
@@ -92,8 +81,8 @@ class CardPlan(NamedTuple):
     mac: bytes = b""
     addresses: tuple[Interface, ...] = ()
     gateways: tuple[Address, ...] = ()
-    asks: Ask = Ask.NONE
-    needs: Ask = Ask.NONE
+    asks: frozenset[str] = _NOTHING
+    needs: frozenset[str] = _NOTHING
 
     @property
     def is_nat(self) -> bool:
@@ -147,7 +136,7 @@ def parse(options: Iterable[str]) -> Plan:
         name, _, value = option.partition("=")
         if option in _FLAGS:
             plan = _FLAGS[option](plan)
-        elif option in _ASKS:
+        elif option in _ASKING:
             plan = _changed(plan, option, _asking)
         elif "=" in option and name in _VALUES:
             plan = _VALUES[name](plan, value)
@@ -215,6 +204,9 @@ def _completed(card: CardPlan, versions: Sequence[int]) -> CardPlan:
             raise UmviewError(
                 f"{card.name}: two IPv{version} gateways: only one can be the default"
             )
+    for version, asks in ((4, _ASKS4), (6, _ASKS6)):
+        if version not in versions:
+            card = card._replace(asks=card.asks - asks, needs=card.needs - asks)
     if card.is_nat:
         card = _completed_nat(card, versions)
     for gateway in card.gateways:
@@ -260,8 +252,8 @@ def _check_gateway(card: CardPlan, gateway: Address) -> None:
 def _asking(card: CardPlan, word: str) -> CardPlan:
     if card.is_nat:
         raise UmviewError(f"{word}: {NAT} is on no Ethernet: name another card first")
-    asks, needs = _ASKS[word]
-    return card._replace(asks=card.asks | asks, needs=card.needs | needs)
+    asks, needs = card.asks | _ASKING[word], card.needs | {word} & _NEEDED
+    return card._replace(asks=asks, needs=needs)
 
 
 def _ip(card: CardPlan, value: str) -> CardPlan:

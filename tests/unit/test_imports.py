@@ -18,6 +18,7 @@ LAYERS = (
     {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
     {"procnet", "trace"},
     {"module", "tracer", "running", "runtime", "link", "dns_answer", "trace_args"},
+    {"packets"},
     {"_ffi", "trace_names"},
     {"boundary", "view", "abi.inet_diag", "abi.ifreq"},
     {"abi.rtnetlink", "abi.sockaddr"},

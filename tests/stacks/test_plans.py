@@ -1,0 +1,283 @@
+"""Address plans: what DHCP servers, routers and name servers give to a view's cards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_interface
+
+import pytest
+
+from tests.apps.lab import SYSTEM_PYTHON, Finished, Site, User, require
+from tests.stacks.lab import open_host, open_kernel, require_namespaces
+from tests.switch import Switch
+
+pytestmark = pytest.mark.view
+
+_DOMAIN = "lab.test"
+_NAME = f"here.{_DOMAIN}"
+_RANGE = range(50, 60)
+
+_RADVD = """
+interface vd0 {
+    AdvSendAdvert on;
+    MinRtrAdvInterval 3;
+    MaxRtrAdvInterval 4;
+    AdvOtherConfigFlag %(other)s;
+    prefix %(prefix)s { AdvValidLifetime %(lifetime)d; AdvPreferredLifetime 3; };
+    RDNSS %(server)s { };
+};
+"""
+
+
+_LISTENER = """
+import socket, struct
+names = {20: "NEWADDR", 21: "DELADDR", 24: "NEWROUTE", 25: "DELROUTE"}
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+s.bind((0, 1 << 8 | 1 << 10))  # RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE
+print("listens")
+while True:
+    print("RTM_" + names[struct.unpack_from("=IH", s.recv(1 << 16))[1]])
+"""
+
+
+def _dnsmasq(switch: Switch, user: User, *words: str) -> list[str]:
+    return [
+        *("dnsmasq", "-d", "-C", "/dev/null", "--no-resolv", "--no-hosts"),
+        *("--user=root", "--group=", "--pid-file=", "--no-ping", "--log-dhcp"),
+        f"--dhcp-leasefile={user.folder}/leases",
+        f"--domain={_DOMAIN}",
+        f"--address=/{_NAME}/{switch.host(77)}",
+        *words,
+    ]
+
+
+def _range4(switch: Switch) -> str:
+    first, last = switch.host(_RANGE[0]), switch.host(_RANGE[-1])
+    return f"--dhcp-range={first},{last},2m"
+
+
+def _one_run(user: User, options: str, *script: str) -> Finished:
+    """Run a shell script as the command of a view of its own."""
+    text = "; ".join(script)
+    done = user.run(["sh", "-c", text], "stack", *options.split(","), timeout=60)
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def _dhcp_in_a_view(user: User, switch: Switch) -> Iterator[Site]:
+    """Run dnsmasq, which wants to be root somewhere, in a view that is no-one's."""
+    require("dnsmasq")
+    require_namespaces(user)
+    with open_host(user, "server", switch.card(1)) as site:
+        command = ("unshare", "-Ur", *_dnsmasq(switch, user, _range4(switch)))
+        with site.serve(*command, says="cleared cache"):
+            yield site
+
+
+def _addresses(text: str, name: str = "vd0") -> list[str]:
+    """Return the addresses in the output of ``ip -j address``."""
+    (card,) = [one for one in json.loads(text) if one["ifname"] == name]
+    return [f"{own['local']}/{own['prefixlen']}" for own in card["addr_info"]]
+
+
+def test_dhcp_gives_address_router_domain_and_name_server(
+    user: User, switch: Switch
+) -> None:
+    with _dhcp_in_a_view(user, switch):
+        done = _one_run(
+            user,
+            f"vd0={switch.vnl},dhcp",
+            "ip -j address",
+            "ip route",
+            "cat /etc/resolv.conf",
+            f"getent hosts {_NAME}",
+            f"ping -c1 -W9 {switch.host(1)} | grep received",
+        )
+    addresses, *rest = done.out.splitlines()
+    own, near = _addresses(addresses)
+    assert int(own.split(".")[3].split("/")[0]) in _RANGE
+    assert ip_interface(own).network.prefixlen == 24
+    assert near.startswith("fe80::")
+    text = "\n".join(rest)
+    assert f"default via {switch.host(1)} dev vd0" in text
+    assert f"search {_DOMAIN}\nnameserver {switch.host(1)}\n" in text
+    assert f"{switch.host(77)} " in text
+    assert "1 packets transmitted, 1 received" in text
+    assert (done.status, done.err) == (0, "")
+
+
+@contextlib.contextmanager
+def _router(user: User, switch: Switch, *options: str) -> Iterator[Site]:
+    """Give a switch a router with the kernel's stack."""
+    words = [switch.card(1), "forward", *options]
+    with open_kernel(user, "router", *words) as site:
+        yield site
+
+
+@contextlib.contextmanager
+def _announced(
+    site: Site, prefix: str, server: str, *, other: bool = False, lifetime: int = 60
+) -> Iterator[None]:
+    """Have a router announce itself and a prefix."""
+    require("radvd")
+    folder = site.user.folder
+    config = folder / "radvd.conf"
+    config.write_text(
+        _RADVD
+        % {
+            "prefix": prefix,
+            "server": server,
+            "other": "on" if other else "off",
+            "lifetime": lifetime,
+        }
+    )
+    command = ("radvd", "-n", "-m", "stderr", "-C", str(config))
+    with site.serve(*command, "-p", f"{folder}/radvd.pid", says="version"):
+        yield
+
+
+def test_slaac_gives_address_router_and_name_server(user: User, switch: Switch) -> None:
+    network = f"fd00:{switch.number}::"
+    with (
+        _router(user, switch) as site,
+        _announced(site, f"{network}/64", switch.host6(1)),
+    ):
+        done = _one_run(
+            user,
+            f"vd0={switch.vnl},mac=02:00:00:00:00:42,rd,slaac",
+            "ip -j address",
+            "ip -6 route",
+            "cat /etc/resolv.conf",
+            f"ping -c1 -W9 {switch.host6(1)} | grep received",
+        )
+    addresses, *rest = done.out.splitlines()
+    own = ip_interface(f"{network}ff:fe00:42/64")
+    assert _addresses(addresses)[0] == str(own)
+    text = "\n".join(rest)
+    assert "default via fe80::" in text
+    assert f"nameserver {ip_address(switch.host6(1))}\n" in text
+    assert "1 packets transmitted, 1 received" in text
+    assert (done.status, done.err) == (0, "")
+
+
+def test_auto_takes_what_both_families_offer(user: User, switch: Switch) -> None:
+    require("dnsmasq")
+    server = str(ip_address(switch.host6(1)))
+    command = _dnsmasq(
+        switch,
+        user,
+        _range4(switch),
+        "--enable-ra",
+        f"--dhcp-range={server},ra-stateless,64",
+        f"--dhcp-option=option6:dns-server,[{server}]",
+        f"--dhcp-option=option6:domain-search,six.{_DOMAIN}",
+    )
+    with _router(user, switch) as site, site.serve(*command, says="cleared cache"):
+        done = _one_run(
+            user,
+            f"vd0={switch.vnl},auto",
+            "ip -j address",
+            "ip route",
+            "ip -6 route",
+            "cat /etc/resolv.conf",
+            f"ping -c1 -W9 {switch.host(1)} | grep received",
+            f"ping -c1 -W9 {server} | grep received",
+        )
+    addresses, *rest = done.out.splitlines()
+    networks = [str(ip_interface(own).network) for own in _addresses(addresses)]
+    own4, own6 = ip_interface(switch.host(1) + "/24"), ip_interface(f"{server}/64")
+    assert networks == [str(own4.network), str(own6.network), "fe80::/64"]
+    text = "\n".join(rest)
+    assert text.count("default via ") == 2
+    assert f"nameserver {switch.host(1)}\n" in text
+    assert f"nameserver {server}\n" in text
+    assert f"search {_DOMAIN}\n" in text
+    assert text.count("1 packets transmitted, 1 received") == 2
+    assert (done.status, done.err) == (0, "")
+
+
+def test_dhcp6_alone_asks_for_name_servers(user: User, switch: Switch) -> None:
+    require("dnsmasq")
+    server = str(ip_address(switch.host6(1)))
+    command = _dnsmasq(
+        switch,
+        user,
+        f"--dhcp-range={server},static,64",
+        f"--dhcp-option=option6:dns-server,[{server}]",
+    )
+    with _router(user, switch) as site, site.serve(*command, says="cleared cache"):
+        done = _one_run(
+            user,
+            f"vd0={switch.vnl},ip={switch.host6(2)}/64,dhcp6",
+            "cat /etc/resolv.conf",
+            f"getent ahostsv4 {_NAME}",
+        )
+    assert done.out.startswith(f"nameserver {server}\n")
+    assert switch.host(77) in done.out
+    assert (done.status, done.err) == (0, "")
+
+
+def test_dhcp_of_slirp(user: User, switch: Switch) -> None:
+    require("slirpvde")
+    command = ["slirpvde", "-D", "-s", str(switch.folder)]
+    with user.popen(command, "native"):
+        done = _one_run(
+            user,
+            f"vd0={switch.vnl},dhcp",
+            "ip -j address",
+            "ip route",
+            "cat /etc/resolv.conf",
+        )
+    addresses, *rest = done.out.splitlines()
+    assert _addresses(addresses)[0].startswith("10.0.2.")
+    text = "\n".join(rest)
+    assert "default via 10.0.2.2 dev vd0" in text
+    assert "nameserver 10.0.2.3" in text
+    assert (done.status, done.err) == (0, "")
+
+
+def test_a_network_without_servers(user: User, switch: Switch) -> None:
+    needs = _one_run(user, f"vd0={switch.vnl},dhcp", "echo started")
+    assert (needs.status, needs.out) == (125, "")
+    assert needs.err.startswith("umview: umnetlwipv6: vd0: dhcp: no answer within 20 s")
+    assert needs.err.count("\n") == 1
+    wants = _one_run(user, f"vd0={switch.vnl},auto", "ip -j address")
+    assert wants.status == 0
+    assert [own[:6] for own in _addresses(wants.out)] == ["fe80::"]
+    assert wants.err.startswith("umview: vd0: no answer by DHCP")
+    assert wants.err.count("\n") == 1
+
+
+def test_what_changes_while_a_view_runs_is_told(user: User, switch: Switch) -> None:
+    one, two = "fd00:100::", "fd00:200::"
+    own = f"vd0={switch.vnl}", "mac=02:00:00:00:00:42", "auto6"
+    with (
+        _router(user, switch, f"ip={one}1/64", f"ip={two}1/64") as router,
+        contextlib.ExitStack() as stack,
+    ):
+        with _announced(router, f"{one}/64", f"{one}1"):
+            client = stack.enter_context(open_host(user, "client", *own))
+            listener = client.begin(SYSTEM_PYTHON, "-u", "-c", _LISTENER)
+            listener.wait_for("listens")
+            assert f"nameserver {one}1\n" in _cat(client, "/etc/resolv.conf")
+        listener.wait_for("RTM_DELROUTE")  # radvd says farewell
+        assert "default" not in client.run("ip", "-6", "route").out
+        with _announced(router, f"{two}/64", f"{two}1"):
+            listener.wait_for("RTM_NEWADDR")
+            said = listener.wait_for("RTM_NEWROUTE", times=3)
+            assert said.index("RTM_NEWADDR") < said.rindex("RTM_NEWROUTE")
+            text = client.run("ip", "-j", "address").out
+            new = f"{two}ff:fe00:42"
+            assert f"{new}/64" in _addresses(text)
+            assert "default via fe80::" in client.run("ip", "-6", "route").out
+            assert f"nameserver {two}1\n" in _cat(client, "/etc/resolv.conf")
+            assert f"{new} " in _cat(client, "/etc/hosts")
+            packed = ip_address(new).packed.hex()
+            assert packed in _cat(client, "/proc/net/if_inet6")
+            client.run("ping", "-c1", "-W9", f"{two}1")
+
+
+def _cat(site: Site, path: str) -> str:
+    return site.run("cat", path).out
