@@ -726,6 +726,10 @@ void um_addresses_begin(struct um_card *card)
         dhcp_start(netif);
     if (card->flags & UM_PACKET_DHCP6)
         dhcp6_enable_stateless(netif);
+    /* lwIP waits for a router to say that there is a server. */
+    if (card->flags & UM_PACKET_DHCP6 &&
+        !(card->flags & (UM_PACKET_SLAAC | UM_PACKET_ROUTERS)))
+        dhcp6_nd6_ra_trigger(netif, 0, 1);
 }
 
 void um_addresses_renew(struct um_card *card)

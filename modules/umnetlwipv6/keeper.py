@@ -107,7 +107,10 @@ class Keeper:
         for card, plan in self._plans.items():
             if plan.asks and not any(self._has(card, ask) for ask in plan.asks):
                 log.warning(
-                    "%s: no answer by DHCP and no router: it has no address", plan.name
+                    "%s: %s: no answer within %.0f s; started without",
+                    plan.name,
+                    ", ".join(sorted(plan.asks)),
+                    _WANTED_SECONDS,
                 )
 
     def _missing(
