@@ -166,12 +166,16 @@ static struct pbuf *take_frame(struct um_card *card, ssize_t *rc)
 }
 
 /* A link may bring back what was sent (a hub that is wired in a circle): our
- * own words would tell us that somebody else has our addresses. */
+ * own words would tell us that somebody else has our addresses. It may bring
+ * what is for others (a switch that does not know where they are): who forwards
+ * would send it twice. */
 void um_card_input(struct um_card *card, struct pbuf *p)
 {
-    const uint8_t *frame = (const uint8_t *)p->payload + ETH_PAD_SIZE;
+    const uint8_t *to = (const uint8_t *)p->payload + ETH_PAD_SIZE;
+    const uint8_t *own = card->netif.hwaddr;
     struct netif *netif = um_address_netif(card, p);
-    if (memcmp(frame + SOURCE, card->netif.hwaddr, 6) == 0 ||
+    bool others = !(to[0] & 1) && memcmp(to, own, 6) != 0;
+    if (others || memcmp(to + SOURCE, own, 6) == 0 ||
         netif->input(p, netif) != ERR_OK)
         pbuf_free(p);
 }

@@ -774,6 +774,8 @@ static err_t try_connect(struct um_stackd *d, const struct um_packet *packet,
     err_t rc = tcp_bind(pcb, &local, packet->local.port);
     if (rc == ERR_OK)
         rc = tcp_connect(pcb, &remote, packet->remote.port, connected);
+    if (rc == ERR_OK)
+        um_lookup_add(d, pcb);
     return rc;
 }
 
@@ -852,6 +854,7 @@ static err_t try_listen(struct um_listener *listener,
     }
     tcp_arg(listener->pcb, listener);
     tcp_accept(listener->pcb, came);
+    um_lookup_listen(listener->d, listener->pcb);
     return ERR_OK;
 }
 

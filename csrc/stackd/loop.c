@@ -70,7 +70,7 @@ struct um_stackd *um_stackd_create(int control)
     lwip_init();
     if (!d->message || !d->scratch || d->epoll_fd < 0 ||
         um_watch(d, &d->control, EPOLLIN) < 0 || um_dgrams_open(d) < 0 ||
-        um_syns_open(d) < 0) {
+        um_syns_open(d) < 0 || um_lookup_open(d) < 0) {
         um_stackd_destroy(d);
         return NULL;
     }
@@ -84,6 +84,7 @@ void um_stackd_destroy(struct um_stackd *d)
     um_flows_close(d);
     um_dgrams_close(d);
     um_syns_close(d);
+    um_lookup_close(d);
     um_cards_flush(d);
     um_cards_close(d);
     um_control_close(d);

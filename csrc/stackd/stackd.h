@@ -26,6 +26,7 @@
 struct um_stackd;
 struct um_flow;
 struct um_card;
+struct um_lookup;
 struct um_syn;
 struct raw_pcb;
 struct tcp_pcb;
@@ -130,6 +131,7 @@ struct um_stackd {
     unsigned int busy;       /* how many of them have data under way */
     struct um_flow *waiting; /* to deliver at the end of the batch */
     struct um_listener *listeners;
+    struct um_lookup *lookup; /* of connections, for lookup.c */
     uint64_t serial;
     void **later;
     size_t later_count, later_room;
@@ -274,6 +276,15 @@ void um_ended_make_way(const ip_addr_t *local, uint16_t local_port,
                        const ip_addr_t *remote, uint16_t remote_port);
 /* One more connection: forget the oldest if there are too many. */
 void um_ended_limit(void);
+
+/* ---- lookup.c ---- */
+
+int um_lookup_open(struct um_stackd *d);
+void um_lookup_close(struct um_stackd *d);
+/* A connection is to be found by its names; it is first in lwIP's list. */
+void um_lookup_add(struct um_stackd *d, struct tcp_pcb *pcb);
+/* So are those that this listener brings. */
+void um_lookup_listen(struct um_stackd *d, struct tcp_pcb *listener);
 
 /* ---- dgram.c ---- */
 

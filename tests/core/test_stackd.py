@@ -1069,3 +1069,24 @@ def test_frames_of_our_own_are_not_heard(library: Path, tmp_path: Path) -> None:
         told = {p.local.address for p in circle.told if p.flags == Flag.NONE}
         assert "fd09::1" in told
         assert not [p for p in circle.told if p.flags & Flag.REMOVE]
+
+
+def test_connections_are_found_in_any_order(pair: Lab) -> None:
+    """Their list is changed under lwIP's feet, and by lwIP itself meanwhile."""
+    dice = random.Random(3)
+    pair.listen(1, Name("::", 80))
+    joined: list[tuple[socket.socket, socket.socket]] = []
+    for port in range(4000, 4200):
+        mine, yours = dice.choice(_PEERS)
+        number = pair.dial(0, Name(mine, port), Name(yours, 80))
+        pair.hear(0, Kind.CONNECTED)
+        accepted = pair.hear(1, Kind.ACCEPTED)
+        joined.append((pair.start(0, number), pair.start(1, accepted.id)))
+        for one, other in dice.sample(joined, min(5, len(joined))):
+            text = dice.randbytes(8)
+            one.send(text)
+            pair.settle()
+            assert other.recv(100) == text
+        if dice.random() < 0.4:
+            for end in joined.pop(dice.randrange(len(joined))):
+                end.close()

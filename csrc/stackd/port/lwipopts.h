@@ -88,12 +88,11 @@
 
 /* ---- TCP ---- */
 
-#define LWIP_TCP                  1
-#define LWIP_TCP_KEEPALIVE        1
-#define TCP_LISTEN_BACKLOG        1
-#define SO_REUSE                  1
-#define TCP_QUEUE_OOSEQ           1
-#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* the flow */
+#define LWIP_TCP           1
+#define LWIP_TCP_KEEPALIVE 1
+#define TCP_LISTEN_BACKLOG 1
+#define SO_REUSE           1
+#define TCP_QUEUE_OOSEQ    1
 /* Of an MTU of 65,535; tcp_eff_send_mss() brings it down to the card's. */
 #define TCP_MSS 65495
 /* We write without copying, so no room is to be kept in a segment: it would
@@ -115,8 +114,10 @@ extern uint32_t um_tcp_window;
 #define TCP_TMR_INTERVAL 50
 #define TCP_SYNMAXRTX    7 /* see dialling() of flow.c */
 /* TIME_WAIT is twice as long, 60 s as on Linux; see ended.c. */
-#define TCP_MSL           30000
-#define LWIP_TCP_RTO_TIME 1000
+#define TCP_MSL 30000
+/* 0: of flow.c; 1: of lookup.c. */
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 2
+#define LWIP_TCP_RTO_TIME         1000
 
 /* ---- what is asked of us: hooks.h ---- */
 
