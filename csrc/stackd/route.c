@@ -103,7 +103,7 @@ err_t um_output4(struct netif *netif, struct pbuf *p, const ip4_addr_t *dest)
 static void refuse4(struct pbuf *p, u8_t type, u8_t code, u16_t mtu)
 {
     const struct ip_hdr *header = p->payload;
-    struct netif *in = ip_current_input_netif();
+    struct netif *in = netif_get_by_index(p->if_idx);
     u16_t hlen = IPH_HL_BYTES(header);
     u8_t inner = IPH_PROTO(header) == IP_PROTO_ICMP && p->tot_len > hlen
                      ? pbuf_get_at(p, hlen)
@@ -113,7 +113,8 @@ static void refuse4(struct pbuf *p, u8_t type, u8_t code, u16_t mtu)
         IPH_OFFSET(header) & PP_HTONS(IP_OFFMASK) ||
         ip4_addr_isany(ip4_current_src_addr()))
         return;
-    struct netif *out = um_route4(netif_ip4_addr(in), ip4_current_src_addr());
+    struct netif *out =
+        in ? um_route4(netif_ip4_addr(in), ip4_current_src_addr()) : NULL;
     u16_t quoted = LWIP_MIN(p->tot_len, QUOTED4_MAX);
     struct pbuf *q =
         out ? pbuf_alloc(PBUF_IP, ERROR_HEADER + quoted, PBUF_RAM) : NULL;

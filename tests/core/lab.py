@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum, IntFlag
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -183,32 +184,26 @@ def receive(line: socket.socket) -> Packet:
     return Packet.unpack(raw, socket.socket(fileno=fds[0]) if fds else None)
 
 
-class Stack:
-    """A stack server with one card, number 2, whose wire's other end is ours."""
+class Card:
+    """A card of a stack server, whose wire's other end is ours."""
 
-    def __init__(self, library: Path) -> None:
-        self._library = ctypes.CDLL(str(library))
-        self._library.test_create.restype = ctypes.c_void_p
-        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.line.setblocking(False)  # recv_fds() drops its flags in Python 3.11
-        self._server = ctypes.c_void_p(self._library.test_create(theirs.detach()))
-        self._plug, self._card = socket.socketpair(
+    def __init__(self, stack: Stack, number: int) -> None:
+        self._stack, self._number = stack, number
+        self._plug, self._theirs = socket.socketpair(
             socket.AF_UNIX, socket.SOCK_SEQPACKET
         )
         self.wire: socket.socket | None = None
-        self.told: list[Packet] = []
-        self.admits = True  # all who begin to connect
-        self._ids = 0
 
     def plug(self, mtu: int, flags: Flag, mac: bytes) -> None:
-        """Add the card, with a link."""
+        """Add it, with a link."""
         self.link_up(mtu, flags & Flag.BARE)
-        card = Packet(Kind.CARD, card=2, mtu=mtu, flags=flags & ~Flag.BARE, mac=mac)
-        self.send(card, self._card)
-        self._card.close()
+        flags &= ~Flag.BARE
+        card = Packet(Kind.CARD, card=self._number, mtu=mtu, flags=flags, mac=mac)
+        self._stack.send(card, self._theirs)
+        self._theirs.close()
 
     def link_up(self, mtu: int, flags: Flag = Flag.NONE) -> None:
-        """Give the card a wire, as its plug process does."""
+        """Give it a wire, as its plug process does."""
         self.link_down()
         self.wire, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.wire.setblocking(False)
@@ -218,10 +213,69 @@ class Stack:
             socket.send_fds(self._plug, [message], [theirs.fileno()])
 
     def link_down(self) -> None:
-        """Take the card's wire away."""
+        """Take its wire away."""
         if self.wire:
             self.wire.close()
         self.wire = None
+
+    def frames(self) -> Iterator[bytes]:
+        """Take the frames that were sent by it."""
+        while self.wire:
+            try:
+                train = self.wire.recv(_LONGEST)
+            except BlockingIOError:
+                return
+            while train:
+                (length,) = _LENGTH.unpack_from(train)
+                yield train[_LENGTH.size : _LENGTH.size + length]
+                train = train[_LENGTH.size + length :]
+
+    def bring(self, frame: bytes, now_ms: int) -> None:
+        """Put a frame on its wire, when there is room; without one it is lost."""
+        while self.wire:
+            try:
+                self.wire.send(_LENGTH.pack(len(frame)) + frame)
+            except BlockingIOError:
+                self._stack.step(now_ms)
+            else:
+                return
+
+    def close(self) -> None:
+        """End it."""
+        self._plug.close()
+        self.link_down()
+
+
+class Stack:
+    """A stack server with cards from number 2 on."""
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.test_create.restype = ctypes.c_void_p
+        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.line.setblocking(False)  # recv_fds() drops its flags in Python 3.11
+        self._server = ctypes.c_void_p(self._library.test_create(theirs.detach()))
+        self.cards: list[Card] = []
+        self.told: list[Packet] = []
+        self.admits = True  # all who begin to connect
+        self._ids = 0
+
+    def plug(self, mtu: int, flags: Flag, mac: bytes) -> None:
+        """Add a card, with a link."""
+        self.cards.append(Card(self, len(self.cards) + 2))
+        self.cards[-1].plug(mtu, flags, mac)
+
+    def link_up(self, mtu: int, flags: Flag = Flag.NONE) -> None:
+        """Give the first card a wire."""
+        self.cards[0].link_up(mtu, flags)
+
+    def link_down(self) -> None:
+        """Take the first card's wire away."""
+        self.cards[0].link_down()
+
+    def bring(self, frame: bytes) -> None:
+        """Put a frame on the first card's wire."""
+        self.cards[0].bring(frame, 0)
 
     def send(self, packet: Packet, end: socket.socket | None = None) -> None:
         """Say something to the stack server."""
@@ -230,12 +284,14 @@ class Stack:
         else:
             socket.send_fds(self.line, [packet.pack()], [end.fileno()])
 
-    def add(self, interface: str, flags: Flag = Flag.NONE) -> None:
-        """Give the card an address."""
+    def add(self, interface: str, flags: Flag = Flag.NONE, card: int = 2) -> None:
+        """Give a card an address."""
         own = ipaddress.ip_interface(interface)
         prefix = own.network.prefixlen + (96 if own.version == 4 else 0)
         local = Name(str(own.ip))
-        message = Packet(Kind.ADDRESS, card=2, local=local, prefix=prefix, flags=flags)
+        message = Packet(
+            Kind.ADDRESS, card=card, local=local, prefix=prefix, flags=flags
+        )
         self.send(message)
 
     def new_id(self) -> int:
@@ -266,27 +322,6 @@ class Stack:
                 return packet
         return None
 
-    def frames(self) -> Iterator[bytes]:
-        """Take the frames that it has sent."""
-        while self.wire:
-            try:
-                train = self.wire.recv(_LONGEST)
-            except BlockingIOError:
-                return
-            while train:
-                (length,) = _LENGTH.unpack_from(train)
-                yield train[_LENGTH.size : _LENGTH.size + length]
-                train = train[_LENGTH.size + length :]
-
-    def bring(self, frame: bytes) -> None:
-        """Put a frame on its wire; without one it is lost.
-
-        Raises:
-            BlockingIOError: It has not taken the earlier ones yet.
-        """
-        if self.wire:
-            self.wire.send(_LENGTH.pack(len(frame)) + frame)
-
     def checksum(self, data: bytes) -> int:
         """Return what it takes for the checksum of the data."""
         value: int = self._library.test_checksum(data, len(data))
@@ -296,19 +331,22 @@ class Stack:
         """End it."""
         self._library.test_destroy(self._server)
         self.line.close()
-        self._plug.close()
-        self.link_down()
+        for card in self.cards:
+            card.close()
         for packet in self.told:
             if packet.end:
                 packet.end.close()
 
 
 Rule = Callable[[int, bytes], list[bytes]]
-"""What becomes of a frame of stack 0 or 1: usually itself, once."""
+"""What becomes of a frame of stack 0 or 1: usually itself, once.
+
+On the second wire of a line of stacks they are 2 and 3.
+"""
 
 
 class Lab:
-    """Two stacks on a wire."""
+    """Stacks in a line: the last card of each leads to the first card of the next."""
 
     def __init__(self, stacks: list[Stack]) -> None:
         self.stacks = stacks
@@ -319,22 +357,17 @@ class Lab:
 
     def _move(self) -> int:
         moved = 0
-        for side, stack in enumerate(self.stacks):
-            for frame in stack.frames():
-                moved += 1
-                self.seen.append((side, frame))
-                for left in self.rule(side, frame):
-                    self._bring(self.stacks[not side], left)
+        for wire, (one, other) in enumerate(pairwise(self.stacks)):
+            if not (one.cards and other.cards):
+                continue
+            ends = one.cards[-1], other.cards[0]
+            for end in range(2):
+                for frame in ends[end].frames():
+                    moved += 1
+                    self.seen.append((2 * wire + end, frame))
+                    for left in self.rule(2 * wire + end, frame):
+                        ends[not end].bring(left, self.now_ms)
         return moved
-
-    def _bring(self, stack: Stack, frame: bytes) -> None:
-        while True:
-            try:
-                stack.bring(frame)
-            except BlockingIOError:
-                stack.step(self.now_ms)
-            else:
-                return
 
     def settle(self) -> None:
         """Let both do all that they can do without time going by."""
@@ -417,6 +450,15 @@ class Lab:
             stack.close()
 
 
+def _load(library: Path, folder: Path, count: int) -> Lab:
+    stacks = []
+    for number in range(count):
+        copy = folder / f"stack{number}.so"
+        shutil.copy(library, copy)
+        stacks.append(Stack(copy))
+    return Lab(stacks)
+
+
 @contextmanager
 def lab(
     library: Path,
@@ -427,19 +469,52 @@ def lab(
     addresses: bool = True,
 ) -> Iterator[Lab]:
     """Make two stacks on a wire: 10.9.0.1 and 10.9.0.2, fd09::1 and fd09::2."""
-    stacks = []
-    for side in range(2):
-        copy = folder / f"stack{side}.so"
-        shutil.copy(library, copy)
-        stacks.append(Stack(copy))
-    one = Lab(stacks)
+    one = _load(library, folder, 2)
     try:
-        for side, stack in enumerate(stacks):
+        for side, stack in enumerate(one.stacks):
             stack.plug(mtu, flags[side], bytes([2, 0, 0, 0, 9, side + 1]))
             if addresses:
                 stack.add(f"10.9.0.{side + 1}/24")
                 stack.add(f"fd09::{side + 1}/64")
             assert one.hear(side, Kind.READY).error == 0
+        yield one
+    finally:
+        one.close()
+
+
+@contextmanager
+def routed_lab(library: Path, folder: Path, mtus: tuple[int, int]) -> Iterator[Lab]:
+    """Make two stacks, 0 and 2, with a router, 1, between them.
+
+    On wire 0 are 10.1.0.1 and the router's 10.1.0.254 (fd01::1, fd01::fe), on wire 1
+    the router's 10.2.0.254 and 10.2.0.1 (fd02::fe, fd02::1).
+
+    Args:
+        library: The stack server's.
+        folder: Where its copies go.
+        mtus: Of each wire.
+    """
+    one = _load(library, folder, 3)
+    try:
+        for side, wires in enumerate(([0], [0, 1], [1])):
+            for wire in wires:
+                mac = bytes([2, 0, 0, 0, wire + 1, side])
+                one.stacks[side].plug(mtus[wire], Flag.NONE, mac)
+                assert one.hear(side, Kind.READY).error == 0
+        for side, card, net, host4, host6 in (
+            (0, 2, 1, "1", "1"),
+            (1, 2, 1, "254", "fe"),
+            (1, 3, 2, "254", "fe"),
+            (2, 2, 2, "1", "1"),
+        ):
+            stack = one.stacks[side]
+            stack.add(f"10.{net}.0.{host4}/24", card=card)
+            stack.add(f"fd0{net}::{host6}/64", Flag.AT_ONCE, card=card)
+            if side != 1:
+                for gateway in (f"10.{net}.0.254", f"fd0{net}::fe"):
+                    stack.send(Packet(Kind.GATEWAY, card=2, remote=Name(gateway)))
+        one.stacks[1].send(Packet(Kind.FORWARD, flags=Flag(1)))
+        one.ready()
         yield one
     finally:
         one.close()

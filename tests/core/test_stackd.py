@@ -79,7 +79,7 @@ def _dial(one: Lab, mine: str, yours: str, port: int = 80) -> list[socket.socket
     return [one.start(0, number), one.start(1, accepted.id)]
 
 
-def _pour(one: Lab, source: socket.socket, sink: socket.socket, data: bytes) -> bytes:
+def pour(one: Lab, source: socket.socket, sink: socket.socket, data: bytes) -> bytes:
     """Send data through a connection, as fast as it goes; return what comes."""
     sent, got = 0, bytearray()
 
@@ -254,7 +254,7 @@ def test_half_a_close_leaves_the_other_half(pair: Lab) -> None:
     pair.settle()
     assert other.recv(100) == b""
     data = _noise(300_000)
-    assert _pour(pair, other, one, data) == data
+    assert pour(pair, other, one, data) == data
     other.close()
     pair.settle()
     assert one.recv(100) == b""
@@ -427,7 +427,7 @@ def test_segments_fill_the_mtu(
         one.ready()
         source, sink = _join(one, mine, yours)
         data = _noise(2_000_000)
-        assert _pour(one, source, sink, data) == data
+        assert pour(one, source, sink, data) == data
         assert max(len(frame) for _, frame in one.seen) == mtu + 14
         syn = next(_tcp(f) for _, f in one.seen if _flags(f) & _SYN)
         assert syn is not None
@@ -507,7 +507,7 @@ def test_lost_segments_are_sent_again(library: Path, tmp_path: Path, mtu: int) -
         dice = random.Random(mtu)
         one.rule = lambda _, frame: [] if dice.random() < 0.02 else [frame]
         data = _noise(6_000_000)
-        assert _pour(one, source, sink, data) == data
+        assert pour(one, source, sink, data) == data
 
 
 def test_segments_out_of_order_and_twice_are_put_right(
@@ -533,7 +533,7 @@ def test_segments_out_of_order_and_twice_are_put_right(
 
         one.rule = shuffle
         data = _noise(8_000_000)
-        assert _pour(one, source, sink, data) == data
+        assert pour(one, source, sink, data) == data
 
 
 def test_a_lost_segment_is_missed_for_less_than_a_second(pair: Lab) -> None:
@@ -566,7 +566,7 @@ def test_frames_wait_for_room_on_the_wire(library: Path, tmp_path: Path) -> None
         data = _noise(size)
         one.rule = lambda _, frame: [frame]
         begun = one.now_ms
-        assert _pour(one, source, sink, data) == data
+        assert pour(one, source, sink, data) == data
         assert one.now_ms - begun < 5000
         sequence = [_tcp(f) for s, f in one.seen if s == 0 and _data(f)]
         starts = [t[4:8] for t in sequence if t]
@@ -602,7 +602,7 @@ def test_a_bare_wire_has_no_checksums(library: Path, tmp_path: Path) -> None:
         for mine, yours in _PEERS:
             source, sink = _join(one, mine, yours, 80 if "." in mine else 81)
             data = _noise(500_000)
-            assert _pour(one, source, sink, data) == data
+            assert pour(one, source, sink, data) == data
         sums = {t[16:18] for t in (_tcp(f) for _, f in one.seen) if t}
         assert sums == {b"\0\0"}
 
@@ -639,7 +639,7 @@ def test_what_waits_for_a_neighbour_outlives_its_connection(
 # ---- what servers on the link give ----
 
 
-def _sum(data: bytes) -> int:
+def internet_sum(data: bytes) -> int:
     data += bytes(len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
@@ -651,7 +651,7 @@ def _ip4(source: str, to: str, protocol: int, data: bytes, *, ttl: int = 64) -> 
     """Return an IPv4 packet."""
     ends = ip_address(source).packed + ip_address(to).packed
     head = struct.pack("!BBHIBB", 0x45, 0, 20 + len(data), 0, ttl, protocol)
-    return head + struct.pack("!H", _sum(head + b"\0\0" + ends)) + ends + data
+    return head + struct.pack("!H", internet_sum(head + b"\0\0" + ends)) + ends + data
 
 
 def _ip6(source: str, to: str, protocol: int, data: bytes, *, ttl: int = 64) -> bytes:
@@ -659,7 +659,7 @@ def _ip6(source: str, to: str, protocol: int, data: bytes, *, ttl: int = 64) -> 
     ends = ip_address(source).packed + ip_address(to).packed
     if protocol == socket.IPPROTO_ICMPV6:
         pseudo = ends + struct.pack("!II", len(data), protocol)
-        data = data[:2] + struct.pack("!H", _sum(pseudo + data)) + data[4:]
+        data = data[:2] + struct.pack("!H", internet_sum(pseudo + data)) + data[4:]
     return struct.pack("!IHBB", 6 << 28, len(data), protocol, ttl) + ends + data
 
 
@@ -848,7 +848,7 @@ def test_dhcp6_gives_names(library: Path, tmp_path: Path) -> None:
                 udp = struct.pack("!4H", 547, 546, 8 + len(body), 0) + body
                 client = str(ip_address(frame[22:38]))
                 ends = ip_address(_ROUTER).packed + frame[22:38]
-                total = _sum(ends + struct.pack("!II", len(udp), 17) + udp)
+                total = internet_sum(ends + struct.pack("!II", len(udp), 17) + udp)
                 udp = udp[:6] + struct.pack("!H", total) + udp[8:]
                 packet = _ip6(_ROUTER, client, socket.IPPROTO_UDP, udp)
                 one.stacks[0].bring(_frame(frame[6:12], packet))
@@ -952,7 +952,7 @@ def _shrink(mtu: int) -> Rule:
             if not packet[6] & 0x40:
                 return [frame]
             error = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + packet[:28]
-            error = error[:2] + struct.pack("!H", _sum(error)) + error[4:]
+            error = error[:2] + struct.pack("!H", internet_sum(error)) + error[4:]
             back = _ip4("10.9.0.2", "10.9.0.1", socket.IPPROTO_ICMP, error)
         else:
             error = struct.pack("!BBHI", 2, 0, 0, mtu) + packet[:1000]
@@ -985,7 +985,7 @@ def test_a_path_with_a_smaller_mtu_is_found(
         one.rule = through
         data = _noise(500_000)
         begun = one.now_ms
-        assert _pour(one, source, sink, data) == data
+        assert pour(one, source, sink, data) == data
         assert one.now_ms - begun < 2000  # not by timeouts
         late = [f for s, f in one.seen[-100:] if s == 0 and _data(f)]
         assert max(len(f) for f in late) == 14 + 1300
@@ -1019,7 +1019,7 @@ def test_who_has_not_seen_a_connection_cannot_make_it_smaller(pair: Lab) -> None
     sent = next(f for s, f in pair.seen if s == 0 and len(_data(f)) == 1400)
     quoted = sent[14:38] + struct.pack("!I", 12345)
     error = struct.pack("!BBHHH", 3, 4, 0, 0, 600) + quoted
-    error = error[:2] + struct.pack("!H", _sum(error)) + error[4:]
+    error = error[:2] + struct.pack("!H", internet_sum(error)) + error[4:]
     packet = _ip4("10.9.0.2", "10.9.0.1", socket.IPPROTO_ICMP, error)
     pair.stacks[0].bring(sent[6:12] + sent[:6] + sent[12:14] + packet)
     pair.seen.clear()
