@@ -54,6 +54,10 @@ class Process:
                 self.send(Packet(Kind.ADMIT, packet.id))
         return packet
 
+    def status(self) -> str:
+        """Return its /proc/PID/status."""
+        return Path(f"/proc/{self._process.pid}/status").read_text()
+
     def kill(self) -> None:
         """End it as a defect would."""
         self._process.kill()
@@ -282,6 +286,34 @@ def test_many_connections_at_once(wire: str, servers: list[Server]) -> None:
             one.send(b"%d" % i)
         for i, (_, other) in enumerate(pairs):
             assert other.recv(100) == b"%d" % i
+
+
+def test_a_stack_server_is_sealed_from_the_start(servers: list[Server]) -> None:
+    """Before it has read a frame; what the seal forbids, check_seal.c tries out."""
+    own = Path("/proc/self/status").read_text()
+    servers[0].add_card()
+    status = servers[0].status()
+    assert _field(status, "Seccomp") == 2  # SECCOMP_MODE_FILTER
+    filters = "Seccomp_filters"
+    assert _field(status, filters) == _field(own, filters) + 1
+    assert _field(status, "NoNewPrivs") == 1
+
+
+def _field(status: str, name: str) -> int:
+    return int(status.partition(f"\n{name}:")[2].split()[0])
+
+
+def test_what_a_sealed_process_cannot_do(tmp_path: Path) -> None:
+    require("gcc")
+    program = tmp_path / "check_seal"
+    here = Path(__file__).parent
+    sources = (here / "check_seal.c", here.parents[1] / "csrc/stackd/seal.c")
+    flags = ("-D_GNU_SOURCE", "-Wall", "-Werror")
+    subprocess.run(
+        ["gcc", *flags, "-o", program, *sources, "-lseccomp"], check=True, timeout=60
+    )
+    done = subprocess.run([program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_place_that_cannot_be_opened_says_why() -> None:
