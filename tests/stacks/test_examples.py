@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import subprocess
 import time
 from collections.abc import Iterator
@@ -86,18 +88,26 @@ def test_an_appliance_has_visitors_with_the_kernels_stack(user: User) -> None:
 
 @pytest.mark.view
 def test_a_view_changes_continent_and_its_programs_go_on(user: User) -> None:
-    require("vde_switch")
-    require("socat")
+    require("vde_switch", "socat")
+    said = b""
     with _example(user, "continent") as process:
         assert process.stdin
-        assert process.stdout
-        said = []
         for address in ("198.51.100.7", "203.0.113.7", "198.51.100.7"):
-            for line in process.stdout:
-                said.append(line.partition(";")[0])
-                if line.endswith(f" {address}\n"):
-                    break
+            said += _hear(process, f"the server sees {address}\n".encode())
             process.stdin.write("\n")
             process.stdin.flush()
-    assert len(said) >= 3
-    assert len(set(said)) == 1  # the process and the address are the same
+    lines = said.rpartition(b"\n")[0].splitlines()
+    who = {line.partition(b";")[0] for line in lines}
+    assert len(who) == 1, said  # the process and its address are the same
+
+
+def _hear(process: subprocess.Popen[str], text: bytes) -> bytes:
+    """Wait until a process says something; return what it said until then."""
+    assert process.stdout
+    said = b""
+    while text not in said:
+        ready, _, _ = select.select([process.stdout], [], [], _SECONDS)
+        part = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
+        assert part, f"it ended, or said nothing for {_SECONDS} s: {said!r}"
+        said += part
+    return said
