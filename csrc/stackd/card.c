@@ -27,7 +27,9 @@ enum {
     MTU_MIN = 1280, /* of IPv6 */
     SMALL = 16384,  /* a longer frame stays in the memory it was read to */
     QUEUE_MAX = 1 << 24,
-    SOURCE = 6 /* where its sender stands in a frame */
+    SOURCE = 6, /* where its sender stands in a frame */
+    SHORTEST = 60,
+    BEHIND = 64 /* bytes of nothing */
 };
 
 struct um_frame {
@@ -138,7 +140,9 @@ static err_t output(struct netif *netif, struct pbuf *p)
     return rc;
 }
 
-/* Read into memory for the longest frame; a short one moves out of it. */
+/* Read into memory for the longest frame; a short one moves out of it. lwIP takes
+ * for granted that it is as long as Ethernet's are at least, and looks at an UDP
+ * header before it knows that there is one. */
 static struct pbuf *take_frame(struct um_card *card, ssize_t *rc)
 {
     struct um_stackd *d = card->d;
@@ -159,9 +163,16 @@ static struct pbuf *take_frame(struct um_card *card, ssize_t *rc)
         pbuf_realloc(p, len);
         return p;
     }
-    struct pbuf *small = pbuf_alloc(PBUF_RAW, len, PBUF_RAM);
-    if (small)
-        memcpy((uint8_t *)small->payload + ETH_PAD_SIZE, frame, (size_t)*rc);
+    if (*rc < SHORTEST) {
+        memset(frame + *rc, 0, (size_t)(SHORTEST - *rc));
+        len = SHORTEST + ETH_PAD_SIZE;
+    }
+    struct pbuf *small = pbuf_alloc(PBUF_RAW, len + BEHIND, PBUF_RAM);
+    if (small) {
+        memcpy(small->payload, p->payload, len);
+        memset((uint8_t *)small->payload + len, 0, BEHIND);
+        pbuf_realloc(small, len); /* the memory stays */
+    }
     return small;
 }
 

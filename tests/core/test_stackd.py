@@ -167,14 +167,14 @@ def test_an_address_is_told_when_it_may_be_used(library: Path, tmp_path: Path) -
 
 
 @_BOTH
-def test_an_echo_request_is_answered(pair: Lab, mine: str, yours: str) -> None:
+@pytest.mark.parametrize("length", [0, 1473, 65000])
+def test_an_echo_request_is_answered(
+    pair: Lab, mine: str, yours: str, length: int
+) -> None:
     v4 = "." in mine
-    request = struct.pack("!BBHHH", 8 if v4 else 128, 0, 0, 7, 1) + _noise(40000)
+    request = struct.pack("!BBHHH", 8 if v4 else 128, 0, 0, 7, 1) + _noise(length)
     if v4:
-        total = sum(struct.unpack(f"!{len(request) // 2}H", request))
-        while total >> 16:
-            total = (total & 0xFFFF) + (total >> 16)
-        request = request[:2] + struct.pack("!H", ~total & 0xFFFF) + request[4:]
+        request = request[:2] + struct.pack("!H", internet_sum(request)) + request[4:]
     protocol = socket.IPPROTO_ICMP if v4 else socket.IPPROTO_ICMPV6
     pair.stacks[0].send(
         Packet(
@@ -671,12 +671,13 @@ def _frame(to: bytes, packet: bytes) -> bytes:
     return to + _ROUTER_MAC + struct.pack("!H", kind) + packet
 
 
-class _DhcpServer:
+class DhcpServer:
     """Answers stack 0; a rule of a lab (RFC 2131)."""
 
     def __init__(self, one: Lab) -> None:
         self.one = one
         self.asked: list[int] = []
+        self.replies: list[bytes] = []
         self.answers = {1: 2, 3: 5}
         self.options = bytes([6, 8, 10, 9, 0, 53, 10, 9, 0, 54])
         self.options += bytes([15, 8]) + b"lab.test"
@@ -686,7 +687,8 @@ class _DhcpServer:
             asked = frame[42 + 240 + 2]
             self.asked.append(asked)
             if asked in self.answers:
-                self.one.stacks[0].bring(self._reply(frame, self.answers[asked]))
+                self.replies.append(self._reply(frame, self.answers[asked]))
+                self.one.stacks[0].bring(self.replies[-1])
         return [frame]
 
     def _reply(self, request: bytes, kind: int) -> bytes:
@@ -704,9 +706,9 @@ class _DhcpServer:
 
 
 @pytest.fixture
-def leased(library: Path, tmp_path: Path) -> Iterator[tuple[Lab, _DhcpServer]]:
+def leased(library: Path, tmp_path: Path) -> Iterator[tuple[Lab, DhcpServer]]:
     with lab(library, tmp_path, flags=(Flag.DHCP, Flag.NONE), addresses=False) as one:
-        one.rule = server = _DhcpServer(one)
+        one.rule = server = DhcpServer(one)
         while ":" in (has := one.hear(0, Kind.HAS, 30)).local.address:
             pass
         assert (has.local, has.prefix) == (Name("10.9.0.77"), 96 + 24)
@@ -719,7 +721,7 @@ def _servers(packet: Packet) -> list[str]:
     return [Name.unpack(one, 0, 0).address for one in raw]
 
 
-def test_dhcp_gives_address_router_and_names(leased: tuple[Lab, _DhcpServer]) -> None:
+def test_dhcp_gives_address_router_and_names(leased: tuple[Lab, DhcpServer]) -> None:
     one, server = leased
     assert one.now_ms < 3000  # no view wants to wait
     assert server.asked == [1, 3]
@@ -728,7 +730,7 @@ def test_dhcp_gives_address_router_and_names(leased: tuple[Lab, _DhcpServer]) ->
     assert one.hear(0, Kind.DOMAIN).data == b"lab.test"
 
 
-def test_a_lease_is_renewed(leased: tuple[Lab, _DhcpServer]) -> None:
+def test_a_lease_is_renewed(leased: tuple[Lab, DhcpServer]) -> None:
     one, server = leased
     one.settle()
     one.stacks[0].told.clear()
@@ -740,7 +742,7 @@ def test_a_lease_is_renewed(leased: tuple[Lab, _DhcpServer]) -> None:
 
 @pytest.mark.parametrize("answers", [{}, {3: 6}], ids=["silence", "refusal"])
 def test_a_lease_that_is_lost_is_told(
-    leased: tuple[Lab, _DhcpServer], answers: dict[int, int]
+    leased: tuple[Lab, DhcpServer], answers: dict[int, int]
 ) -> None:
     one, server = leased
     one.settle()
@@ -759,7 +761,7 @@ def test_a_lease_that_is_lost_is_told(
 def test_a_domain_that_is_no_name_is_not_told(library: Path, tmp_path: Path) -> None:
     """It would be a line of a file."""
     with lab(library, tmp_path, flags=(Flag.DHCP, Flag.NONE), addresses=False) as one:
-        one.rule = server = _DhcpServer(one)
+        one.rule = server = DhcpServer(one)
         server.options = bytes([15, 8]) + b"a\nserver"
         while ":" in one.hear(0, Kind.HAS, 30).local.address:
             pass
@@ -770,7 +772,7 @@ def test_a_domain_that_is_no_name_is_not_told(library: Path, tmp_path: Path) -> 
 _ROUTER = "fe80::9:9"
 
 
-def _advertisement(lifetime: int, valid: int, servers: int, other: bool) -> bytes:
+def advertisement(lifetime: int, valid: int, servers: int, other: bool) -> bytes:
     """Return a router advertisement's frame for everybody (RFC 4861, 8106)."""
     message = struct.pack(
         "!BBHBBHII", 134, 0, 0, 64, 0x40 if other else 0, lifetime, 0, 0
@@ -800,7 +802,7 @@ def test_a_router_gives_address_and_names(library: Path, tmp_path: Path) -> None
         one.settle()
         assert any(_asks_routers(f) for s, f in one.seen if s == 0)
         one.stacks[0].told.clear()
-        one.stacks[0].bring(_advertisement(30, 60, 20, other=False))
+        one.stacks[0].bring(advertisement(30, 60, 20, other=False))
         begun = one.now_ms
         router = one.hear(0, Kind.ROUTER)
         assert (router.remote, router.flags) == (Name(_ROUTER, 0, 2), Flag.NONE)
@@ -808,6 +810,7 @@ def test_a_router_gives_address_and_names(library: Path, tmp_path: Path) -> None
         has = one.hear(0, Kind.HAS)
         assert _own(has.local)
         assert (has.prefix, has.flags) == (64, Flag.NONE)
+        assert one.now_ms == begun  # nobody waits for a duplicate
         # In the order in which they end: name server, router, address.
         assert one.hear(0, Kind.DNS, 30).data == b""
         assert 19 < (one.now_ms - begun) / 1000 < 23
@@ -822,14 +825,14 @@ def test_a_router_may_give_its_address_only(library: Path, tmp_path: Path) -> No
     flags = (Flag.ROUTERS, Flag.NONE)
     with lab(library, tmp_path, flags=flags, addresses=False) as one:
         one.ready()
-        one.stacks[0].bring(_advertisement(30, 60, 20, other=False))
+        one.stacks[0].bring(advertisement(30, 60, 20, other=False))
         assert one.hear(0, Kind.ROUTER).remote == Name(_ROUTER, 0, 2)
         one.wait(3)
         assert not one.stacks[0].take(Kind.HAS)
 
 
 def test_a_card_that_is_given_all_hears_no_router(pair: Lab) -> None:
-    pair.stacks[0].bring(_advertisement(30, 60, 20, other=False))
+    pair.stacks[0].bring(advertisement(30, 60, 20, other=False))
     pair.wait(3)
     kinds = {p.kind for p in pair.stacks[0].told}
     assert kinds <= {Kind.RECEIVED}
@@ -855,7 +858,7 @@ def test_dhcp6_gives_names(library: Path, tmp_path: Path) -> None:
             return [frame]
 
         one.rule = serve
-        one.stacks[0].bring(_advertisement(30, 60, 0, other=True))
+        one.stacks[0].bring(advertisement(30, 60, 0, other=True))
         assert _servers(one.hear(0, Kind.DNS)) == ["fd0a::54"]
 
 
