@@ -24,6 +24,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -176,6 +177,7 @@ def main(argv: Sequence[str]) -> int:
 def soak(seconds: float, rate: float) -> Series:
     """Let the views talk for so long, and watch."""
     ctypes.CDLL(None).prctl(_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind
     series = Series()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
