@@ -12,7 +12,7 @@ import pytest
 
 from tests.apps.lab import SYSTEM_PYTHON, Finished, Site, User, require
 from tests.stacks.lab import open_host, open_kernel, require_namespaces
-from tests.switch import Switch
+from tests.switch import Switch, open_switch
 
 pytestmark = pytest.mark.view
 
@@ -40,6 +40,33 @@ s.bind((0, 1 << 8 | 1 << 10))  # RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE
 print("listens")
 while True:
     print("RTM_" + names[struct.unpack_from("=IH", s.recv(1 << 16))[1]])
+"""
+
+
+_ECHO = """
+import socket
+s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+while True:
+    c, peer = s.accept()
+    with c:
+        print(peer[0])
+        while data := c.recv(1 << 16):
+            c.sendall(data)
+"""
+
+_STREAM = """
+import os, socket, sys, threading
+s = socket.create_connection((sys.argv[1], 80), timeout=30)
+data, got = os.urandom(1 << 20), bytearray()
+def send():
+    s.sendall(data)
+    s.shutdown(socket.SHUT_WR)
+thread = threading.Thread(target=send)
+thread.start()
+while part := s.recv(1 << 16):
+    got += part
+thread.join()
+assert got == data
 """
 
 
@@ -291,3 +318,51 @@ def test_what_changes_while_a_view_runs_is_told(user: User, switch: Switch) -> N
 
 def _cat(site: Site, path: str) -> str:
     return site.run("cat", path).out
+
+
+# ---- forwarding ----
+
+
+@pytest.fixture
+def far(user: User) -> Iterator[Switch]:
+    """Give a test a second switch."""
+    with open_switch(user, 1) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def _between(user: User, near: Switch, far: Switch) -> Iterator[tuple[Site, Site]]:
+    """Open two hosts, each on a switch, and a view that forwards between them."""
+    middle = [near.card(1), far.card(1, "vd1"), "forward"]
+    ways = [
+        f"gw={near.host(1)},gw={near.host6(1)}",
+        f"gw={far.host(1)},gw={far.host6(1)}",
+    ]
+    with (
+        open_host(user, "router", *middle),
+        open_host(user, "near", near.card(2), ways[0]) as one,
+        open_host(user, "far", far.card(2), ways[1]) as other,
+    ):
+        yield one, other
+
+
+def test_a_view_forwards_between_two_switches(
+    user: User, switch: Switch, far: Switch
+) -> None:
+    require("ping", "tracepath")
+    with _between(user, switch, far) as (one, other):
+        command = (SYSTEM_PYTHON, "-u", "-c", _ECHO)
+        with other.serve(*command, port=80) as server:
+            for first, host in (
+                (switch.host(1), far.host(2)),
+                (switch.host6(1), far.host6(2)),
+            ):
+                assert "ttl=63" in one.run("ping", "-c1", "-W9", host).out
+                one.run(SYSTEM_PYTHON, "-c", _STREAM, host)
+                path = one.run("tracepath", "-n", "-m4", "-l1400", host).out
+                hops = [line.split()[:2] for line in path.splitlines()]
+                assert ["1:", str(ip_address(first))] in hops, path
+                assert ["2:", str(ip_address(host))] in hops, path
+            lines = server.output.read_text().split()
+        peers = {ip_address(line.removeprefix("::ffff:")) for line in lines}
+        assert peers >= {ip_address(switch.host(2)), ip_address(switch.host6(2))}
