@@ -92,6 +92,9 @@ static int route_by(const struct um_stack *stack, int protocol,
     const struct um_route *route = choose(stack, dest, card);
     if (!route)
         return -ENETUNREACH;
+    bool near = dest->addr[0] == 0xfe && (dest->addr[1] & 0xc0) == 0x80;
+    if (near && !dest->scope && !card && route->road == UM_ROAD_PACKET)
+        return -EINVAL; /* on which link? */
     if (route->has_source)
         memcpy(source, route->source, 16);
     const struct um_map *map = find_map(stack, protocol, dest);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_interface
 from subprocess import PIPE
@@ -67,6 +68,13 @@ while part := s.recv(1 << 16):
     got += part
 thread.join()
 assert got == data
+"""
+
+
+_REACH = """
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30)
+assert s.getsockname()[0] == "10.0.2.15", s
 """
 
 
@@ -353,11 +361,11 @@ def test_a_view_forwards_between_two_switches(
     with _between(user, switch, far) as (one, other):
         command = (SYSTEM_PYTHON, "-u", "-c", _ECHO)
         with other.serve(*command, port=80) as server:
-            for first, host in (
-                (switch.host(1), far.host(2)),
-                (switch.host6(1), far.host6(2)),
+            for first, host, ttl in (
+                (switch.host(1), far.host(2), 63),
+                (switch.host6(1), far.host6(2), 254),  # lwIP's answers start at 255
             ):
-                assert "ttl=63" in one.run("ping", "-c1", "-W9", host).out
+                assert f"ttl={ttl} " in one.run("ping", "-c1", "-W9", host).out
                 one.run(SYSTEM_PYTHON, "-c", _STREAM, host)
                 path = one.run("tracepath", "-n", "-m4", "-l1400", host).out
                 hops = [line.split()[:2] for line in path.splitlines()]
@@ -366,3 +374,40 @@ def test_a_view_forwards_between_two_switches(
             lines = server.output.read_text().split()
         peers = {ip_address(line.removeprefix("::ffff:")) for line in lines}
         assert peers >= {ip_address(switch.host(2)), ip_address(switch.host6(2))}
+
+
+def test_a_stack_has_nat0_and_an_ethernet(user: User, switch: Switch) -> None:
+    """The longest prefix chooses; of equals, the card that is named first."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as host,
+        open_host(user, "far", switch.card(2)) as far,
+    ):
+        port = host.getsockname()[1]
+        own = ["nat0", "host", switch.card(1), f"gw={switch.host(2)}"]
+        with (
+            far.serve(SYSTEM_PYTHON, "-u", "-c", _ECHO, port=80),
+            open_host(user, "both", *own) as both,
+        ):
+            both.run(SYSTEM_PYTHON, "-c", _STREAM, switch.host(2))
+            both.run(SYSTEM_PYTHON, "-c", _REACH, "10.0.2.2", str(port))
+            host.accept()[0].close()
+            routes = both.run("ip", "route").out
+            ways = [line for line in routes.splitlines() if line.startswith("default")]
+            assert [line.split()[4] for line in ways] == ["nat0", "vd0"]
+            assert _cat(both, "/etc/resolv.conf").startswith("nameserver 10.0.2.3\n")
+
+
+def test_without_addresses_a_card_has_its_link(user: User, switch: Switch) -> None:
+    mac = "mac=02:00:00:00:00:77"
+    near = "fe80::ff:fe00:77"
+    with (
+        open_host(user, "far", f"vd0={switch.vnl}", mac) as far,
+        open_host(user, "near", f"vd0={switch.vnl}") as site,
+        far.serve(SYSTEM_PYTHON, "-u", "-c", _ECHO, port=80),
+    ):
+        site.run("ping", "-c1", "-W9", f"{near}%vd0")
+        site.run(SYSTEM_PYTHON, "-c", _STREAM, f"{near}%vd0")
+        said = site.run(SYSTEM_PYTHON, "-c", _STREAM, near, status=1).err
+        assert "Invalid argument" in said
+        said = site.run(SYSTEM_PYTHON, "-c", _STREAM, "10.9.9.9", status=1).err
+        assert "Network is unreachable" in said
