@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _FIRST = 3  # of the descriptors that a process gets
 _SECONDS = 30  # for a card: a plug-in may ask its user for nothing, but wait
+_SWITCH_SECONDS = 5  # one that has no port left does not answer
 
 
 class StackServer:
@@ -141,11 +143,15 @@ class Plug:
         Raises:
             UmviewError: The process has died or does not answer.
         """
+        switch = where.startswith("vde://")
+        seconds = _SWITCH_SECONDS if switch else _SECONDS
+        self._line.settimeout(seconds)
         try:
             self._line.send(packets.plug_message(mtu, flags, os.fsencode(where)))
             ready = packets.read_ready(self._line.recv(1 << 16))
         except TimeoutError:
-            raise UmviewError(f"{where}: no answer within {_SECONDS} s") from None
+            full = ": are all its ports taken?" if switch else ""
+            raise UmviewError(f"{where}: no answer within {seconds} s{full}") from None
         except OSError as exc:
             raise UmviewError(f"{where}: {exc.strerror}") from exc
         if not ready:
@@ -199,6 +205,10 @@ def _become(fds: list[int], command: tuple[str, ...]) -> NoReturn:
                 os.dup2(source, fd)
             os.closerange(_FIRST + len(fds), os.sysconf("SC_OPEN_MAX"))
             os.chdir("/")
+            # a signal ends it, and the commands of plug-ins are to be as a shell's
+            for number in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             os.execv(command[0], command)
     finally:
         os._exit(0)

@@ -129,6 +129,7 @@ static bool hear_card(struct um_plug *plug)
 int um_plug_run(int line, int card)
 {
     struct um_plug plug = {.line = line, .card = card};
+    setpgid(0, 0); /* with what plug-ins start, and nobody else */
     for (bool goes_on = true; goes_on;) {
         struct pollfd fds[2 + UM_PLACE_FDS] = {{line, POLLIN, 0},
                                                {card, POLLIN, 0}};

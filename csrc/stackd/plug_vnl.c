@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libvdeplug.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -80,6 +81,19 @@ static bool is_port_of_a_switch(const struct vnl *vnl)
            peer.ss_family == AF_UNIX;
 }
 
+/* vde_close() waits for the command of cmd://, which may not care that its input
+ * has ended. It is in our process group, which plug.c has made. */
+static void close_vnl(struct vnl *vnl)
+{
+    struct sigaction ignored = {.sa_handler = SIG_IGN}, before;
+    sigaction(SIGTERM, &ignored, &before);
+    if (getpgrp() == getpid())
+        kill(0, SIGTERM);
+    vde_close(vnl->conn);
+    sigaction(SIGTERM, &before, NULL);
+    vnl->conn = NULL;
+}
+
 /* Return: 0 or a negative errno, and it is away. */
 static int plug_in(struct vnl *vnl)
 {
@@ -94,8 +108,7 @@ static int plug_in(struct vnl *vnl)
     } else if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) <
                0) {
         int rc = -errno;
-        vde_close(vnl->conn);
-        vnl->conn = NULL;
+        close_vnl(vnl);
         return rc;
     } else {
         um_place_up(&vnl->place, vnl->mtu, 0, ends[1]);
@@ -122,8 +135,7 @@ static void unplug(struct vnl *vnl)
         close(vnl->pair);
     vnl->pair = -1;
     if (vnl->conn)
-        vde_close(vnl->conn);
-    vnl->conn = NULL;
+        close_vnl(vnl);
     wait_again(vnl);
 }
 

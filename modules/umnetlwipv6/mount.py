@@ -146,6 +146,8 @@ def _plug(server: StackServer, number: int, card: CardPlan, plan: Plan) -> Card:
 def _plug_in(plug: Plug, card: CardPlan, plan: Plan) -> None:
     from umview.packets import PlugAt
 
+    from .advice import advice
+
     if card.wire:
         # what is forwarded may come to a link that has errors
         bare = PlugAt.VNL if plan.routes else PlugAt.BARE
@@ -160,9 +162,9 @@ def _plug_in(plug: Plug, card: CardPlan, plan: Plan) -> None:
         )
     if error:
         where = card.vnl or f"wire {card.wire}"
-        raise UmviewError(
-            f"{card.name}: cannot plug into {where}: {os.strerror(error)}"
-        )
+        said = f"{card.name}: cannot plug into {where}: {os.strerror(error)}"
+        hint = advice(card.vnl, error)
+        raise UmviewError(f"{said}: {hint}" if hint else said)
 
 
 def _flags(card: CardPlan, plan: Plan) -> CardAt:

@@ -32,6 +32,9 @@ _NAME_MAX = 64  # what struct new_utsname holds
 _SCHEMES = {"vd": "vde://", "tp": "tap://", "tn": "tun://"}
 _MTU_MIN, _MTU_MAX = 1280, 65500
 _ETHERNET = 1500
+_AGNO = (
+    20  # bytes that agno:// adds to each frame, for whose length a switch has a limit
+)
 _CARDS_MAX = 31  # UM_MAX_CARDS, lo among them
 
 
@@ -171,7 +174,7 @@ def _card(option: str, count: int) -> CardPlan | None:
     if not match:
         return None
     vnl = value if "://" in value else _SCHEMES[match["kind"]] + value
-    return CardPlan(name, vnl)
+    return CardPlan(name, vnl, mtu=_ETHERNET - _AGNO * vnl.startswith("agno://"))
 
 
 def _with(plan: Plan, card: CardPlan) -> Plan:

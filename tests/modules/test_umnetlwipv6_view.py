@@ -149,5 +149,6 @@ def test_a_switch_that_is_not_there() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (
         125,
         "",
-        f"umview: umnetlwipv6: vd0: cannot plug into vde:///nosuch: {reason}\n",
+        f"umview: umnetlwipv6: vd0: cannot plug into vde:///nosuch: {reason}: "
+        "no switch runs there; vde_switch -s /nosuch starts one\n",
     )

@@ -74,7 +74,7 @@ def _is_tapped(name: str) -> bool:
 def _furnish(words: list[str]) -> None:
     _ip("link", "set", "lo", "up")
     card = ""
-    for word in words:
+    for word in filter(None, words):
         key, _, value = word.partition("=")
         if key == "ip":
             _ip("address", "add", value, "dev", card)
