@@ -145,7 +145,7 @@ struct um_socket_info {
 #define UM_MAX_ROUTES    512
 #define UM_CARD_NAME     16
 struct um_card_entry {
-    int32_t number;
+    int32_t number, mtu;
     char name[UM_CARD_NAME];
 };
 struct um_card_address {

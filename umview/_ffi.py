@@ -375,7 +375,8 @@ class Switchboard:
         raw.card_count, raw.address_count = len(cards), len(own)
         raw.route_count = len(routes)
         for card, entry in zip(cards, raw.cards, strict=False):
-            entry.number, entry.name = card.number, card.name.encode()
+            entry.number, entry.mtu = card.number, card.mtu
+            entry.name = card.name.encode()
         for (number, one), row in zip(own, raw.addresses, strict=False):
             ffi.buffer(row.addr)[:] = pack(one.ip)
             row.prefix, row.card = prefix_of(one), number

@@ -50,7 +50,6 @@
 #define LOOPBACK_ADVMSS 65483
 #define LOOPBACK_MTU4   65535
 #define LOOPBACK_MTU6   65536
-#define CARD_MTU        65500
 #define LOOPBACK_RTT_US 20
 #define LOOPBACK_RTO_US 204000
 #define LOOPBACK_WSCALE 10
@@ -245,7 +244,8 @@ static int mtu(struct um_call *call, int level, int name, uint8_t *ret)
         return rc;
     }
     if (!um_stack_owns(sock->stack, sock->peer.addr))
-        return option_give_int(ret, CARD_MTU);
+        return option_give_int(
+            ret, (int)um_stack_mtu(sock->stack, sock->local.addr));
     return option_give_int(ret, um_addr_is_v4(sock->peer.addr) ? LOOPBACK_MTU4
                                                                : LOOPBACK_MTU6);
 }

@@ -123,6 +123,15 @@ int um_stack_card(const struct um_stack *stack, const uint8_t addr[16])
     return um_addr_is_loopback(addr) ? UM_CARD_LO : 0;
 }
 
+uint32_t um_stack_mtu(const struct um_stack *stack, const uint8_t addr[16])
+{
+    int card = um_stack_card(stack, addr);
+    for (int i = 0; i < stack->card_count; i++)
+        if (stack->cards[i].number == card)
+            return (uint32_t)stack->cards[i].mtu;
+    return UINT16_MAX;
+}
+
 const char *um_stack_card_name(const struct um_stack *stack, int card)
 {
     for (int i = 0; i < stack->card_count; i++)

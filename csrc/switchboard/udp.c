@@ -29,8 +29,8 @@
 enum { UDP_MAX_V4 = 65507, UDP_MAX_V6 = 65527 };
 enum { HEADERS_V4 = 28, HEADERS_V6 = 48 };
 
-/* Of lo (IPv4 cannot use its last byte), and of nat0. */
-enum { MTU_LO_V4 = 65535, MTU_LO_V6 = 65536, MTU_CARD = 65500 };
+/* Of lo; IPv4 cannot use its last byte. */
+enum { MTU_LO_V4 = 65535, MTU_LO_V6 = 65536 };
 enum { HOST_BATCH = 64, KNOWN_MAX = 256, FLOW_MAX = 1024 };
 
 /* UDP_MAX_SEGMENTS of linux/udp.h */
@@ -589,11 +589,14 @@ void um_forwards_destroy(struct um_switchboard *sb, struct um_dgrams *dgrams)
 
 /* The longest datagram that goes in one piece, or in as many as it takes. */
 static int check_length(struct um_switchboard *sb, struct um_sock *sock,
-                        const struct um_name *dest, int road, size_t len)
+                        const struct um_name *dest, int road,
+                        const uint8_t source[16], size_t len)
 {
     bool v4 = um_addr_is_v4(dest->addr), lo = road == UM_ROAD_LOCAL;
     size_t headers = v4 ? HEADERS_V4 : HEADERS_V6;
-    size_t mtu = !lo ? MTU_CARD : v4 ? MTU_LO_V4 : MTU_LO_V6;
+    size_t mtu = !lo  ? um_stack_mtu(sock->stack, source)
+                 : v4 ? MTU_LO_V4
+                      : MTU_LO_V6;
     int discover = um_option_int(sock, v4 ? IPPROTO_IP : IPPROTO_IPV6,
                                  v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER,
                                  IP_PMTUDISC_WANT);
@@ -674,7 +677,7 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
     int road = um_sock_route(sock, dest, &known.host, known.source);
     if (road < 0)
         return road;
-    rc = check_length(sb, sock, dest, road, len);
+    rc = check_length(sb, sock, dest, road, known.source, len);
     if (rc == 0)
         rc = set_segment(sock, how, &arrival);
     if (rc == 0)

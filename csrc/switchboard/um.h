@@ -426,6 +426,8 @@ int um_sock_route(const struct um_sock *sock, const struct um_name *dest,
                   struct um_name *host, uint8_t source[16]);
 /* The card that has an address of the stack's own; lo for 127/8; else 0. */
 void um_stack_set(struct um_stack *stack, const struct um_tables *tables);
+/* The longest packet that the card with an address of the stack's own takes. */
+uint32_t um_stack_mtu(const struct um_stack *stack, const uint8_t addr[16]);
 /* Return: NULL if the stack has no such card. */
 const char *um_stack_card_name(const struct um_stack *stack, int card);
 /* The card of what goes to a group and names no card. */

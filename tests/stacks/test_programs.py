@@ -215,6 +215,7 @@ def test_tracepath_finds_the_one_hop(place: Place, family: int) -> None:
     got = place.client.run("tracepath", "-n", "-m", "3", place.address(family))
     host = ipaddress.ip_address(place.address(family)).compressed
     assert re.search(rf"\b1: +{host} .*reached", got.out), got.out
+    assert "pmtu 1500" in got.out
 
 
 def test_names_come_from_a_dnsmasq_in_another_view(user: User, switch: Switch) -> None:
