@@ -352,17 +352,6 @@ static void begin_at_once(struct netif *netif, s8_t i)
     probe(netif, netif_ip6_addr(netif, i));
 }
 
-/* Those of router advertisements, too. */
-static void begin_own(struct um_card *card)
-{
-    struct netif *netif = &card->netif;
-    for (s8_t i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
-        if (netif_ip6_addr_state(netif, i) == IP6_ADDR_TENTATIVE &&
-            !netif_ip6_addr_isstatic(netif, i) && !card->prefix6[i] &&
-            netif_ip6_addr_pref_life(netif, i))
-            begin_at_once(netif, i);
-}
-
 static int add_ipv6(struct um_card *card, const ip6_addr_t *addr, int prefix,
                     bool at_once)
 {
@@ -709,7 +698,6 @@ void um_addresses_tell(struct um_stackd *d)
             card->domain[0] = 0;
         }
         card->leased = leased;
-        begin_own(card);
         tell_routers(card);
         tell_servers(card);
         struct um_packet packet = {.kind = UM_PACKET_DOMAIN,
