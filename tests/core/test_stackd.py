@@ -772,7 +772,9 @@ def test_a_domain_that_is_no_name_is_not_told(library: Path, tmp_path: Path) -> 
 _ROUTER = "fe80::9:9"
 
 
-def advertisement(lifetime: int, valid: int, servers: int, other: bool) -> bytes:
+def advertisement(
+    lifetime: int, valid: int, servers: int, other: bool, more: bytes = b""
+) -> bytes:
     """Return a router advertisement's frame for everybody (RFC 4861, 8106)."""
     message = struct.pack(
         "!BBHBBHII", 134, 0, 0, 64, 0x40 if other else 0, lifetime, 0, 0
@@ -781,6 +783,7 @@ def advertisement(lifetime: int, valid: int, servers: int, other: bool) -> bytes
     prefix = ip_address("fd0a::").packed
     message += struct.pack("!BBBBIII", 3, 4, 64, 0xC0, valid, valid, 0) + prefix
     message += struct.pack("!BBHI", 25, 3, 0, servers) + ip_address("fd0a::53").packed
+    message += more
     packet = _ip6(_ROUTER, "ff02::1", socket.IPPROTO_ICMPV6, message, ttl=255)
     return _frame(bytes([0x33, 0x33, 0, 0, 0, 1]), packet)
 
@@ -1093,3 +1096,43 @@ def test_connections_are_found_in_any_order(pair: Lab) -> None:
         if dice.random() < 0.4:
             for end in joined.pop(dice.randrange(len(joined))):
                 end.close()
+
+
+def test_the_mtu_that_a_router_names_is_kept(library: Path, tmp_path: Path) -> None:
+    flags = (Flag.SLAAC, Flag.NONE)
+    with lab(library, tmp_path, flags=flags) as one:
+        one.ready()
+        option = struct.pack("!BBHI", 5, 1, 0, 1300)
+        one.stacks[0].bring(advertisement(1800, 3600, 0, other=False, more=option))
+        one.wait(1)
+        one.seen.clear()
+        source, sink = _join(one, *_PEERS[1])
+        syn = next(_tcp(f) for _, f in one.seen if _flags(f) & _SYN)
+        assert syn is not None
+        assert _option(syn, 2) == struct.pack("!H", 1300 - 60)
+        data = _noise(50_000)
+        assert pour(one, source, sink, data) == data
+        assert max(len(f) for side, f in one.seen if side == 0) == 14 + 1300
+
+
+@_BOTH
+def test_pieces_that_never_become_whole_are_no_hindrance(
+    pair: Lab, mine: str, yours: str
+) -> None:
+    """The places for them are limited, and the oldest makes room."""
+    for number in range(1500):
+        if "." in mine:
+            packet = bytearray(_ip4(mine, yours, socket.IPPROTO_UDP, bytes(80)))
+            packet[4:8] = struct.pack("!HH", number, 0x2000)
+            packet[10:12] = bytes(2)
+            packet[10:12] = struct.pack("!H", internet_sum(bytes(packet[:20])))
+        else:
+            piece = struct.pack("!BBHI", socket.IPPROTO_UDP, 0, 1, number) + bytes(80)
+            packet = bytearray(_ip6(mine, yours, 44, piece))
+        mac = bytes([2, 0, 0, 0, 9, 2])
+        pair.stacks[1].bring(_frame(mac, bytes(packet)))
+    pair.stacks[1].send(Packet(Kind.PORT, local=Name("::", 53)))
+    pair.stacks[0].send(_datagram(mine, yours, _noise(20000)))
+    while (got := pair.hear(1, Kind.RECEIVED)).protocol != socket.IPPROTO_UDP:
+        pass
+    assert got.data == _noise(20000)
