@@ -86,7 +86,7 @@ s.settimeout(60)
 try:
     s.connect((host, port))
     s.send(b"x")
-    while s.recv(1):
+    while s.recvfrom(1)[0]:
         pass
     print("closed")
 except OSError as exc:
@@ -161,9 +161,11 @@ def test_an_answer_after_the_half_close(ends: Ends, family: int) -> None:
 @pytest.mark.parametrize(
     ("port", "kind", "error"),
     [
+        (81, "SOCK_STREAM", "ECONNRESET"),
         (99, "SOCK_STREAM", "ECONNREFUSED"),
+        (99, "SOCK_DGRAM", "ECONNREFUSED"),
     ],
-    ids=["refused"],
+    ids=["reset", "refused", "udp-refused"],
 )
 def test_errors(ends: Ends, family: int, port: int, kind: str, error: str) -> None:
     words = (ends.hosts[family], str(port), kind)
