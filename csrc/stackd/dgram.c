@@ -87,8 +87,14 @@ static u8_t udp_came(void *arg, struct raw_pcb *pcb, struct pbuf *p,
     if (pbuf_copy_partial(p, &header, sizeof header, skip) != sizeof header)
         return 0;
     uint16_t to = lwip_ntohs(header.dest);
-    if (!is_taken(d, to) || to == (ip_current_is_v6() ? DHCP6_PORT : DHCP_PORT))
+    if (to == (ip_current_is_v6() ? DHCP6_PORT : DHCP_PORT))
         return 0;
+    if (!is_taken(d, to)) {
+        if (d->admitting)
+            return 0;
+        um_syns_keep(&d->strays, p);
+        return 1;
+    }
     pbuf_remove_header(p, skip);
     if (is_right(p, &header))
         pass(d, p, sizeof header, lwip_ntohs(header.src), to, IPPROTO_UDP);

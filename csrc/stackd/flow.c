@@ -636,7 +636,7 @@ void um_flow_close(struct um_stackd *d, uint64_t id)
             struct um_listener *listener = *at;
             *at = listener->next;
             tcp_close(listener->pcb);
-            um_syns_release(d, listener);
+            um_syns_release(d, &listener->syns);
             free(listener);
             return;
         }
@@ -865,7 +865,7 @@ void um_flow_listen(struct um_stackd *d, const struct um_packet *packet)
         .kind = UM_PACKET_READY, .id = packet->id, .error = ENOMEM};
     if (listener) {
         listener->d = d;
-        listener->syns_end = &listener->syns;
+        um_syns_init(&listener->syns);
         listener->id = packet->id;
         ready.error = error_of(try_listen(listener, packet));
         listener->next = d->listeners;

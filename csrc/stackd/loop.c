@@ -62,6 +62,7 @@ struct um_stackd *um_stackd_create(int control)
     if (!d)
         return NULL;
     d->unsent_end = &d->unsent;
+    um_syns_init(&d->strays);
     d->control.fd = control;
     d->control.fn = um_control_ready;
     d->message = malloc(sizeof(struct um_packet) + UM_PACKET_DATA_MAX);
@@ -116,6 +117,7 @@ int um_stackd_step(struct um_stackd *d, int limit_ms)
             watch->fn(d, watch, events[i].events);
     }
     sys_check_timeouts();
+    um_strays_release(d);
     um_flows_deliver(d);
     um_addresses_tell(d);
     um_cards_flush(d);

@@ -106,14 +106,20 @@ struct um_card {
 
 struct um_unsent;
 
+/* Packets that are kept and come anew (syn.c). */
+struct um_syns {
+    struct um_syn *first, **end;
+    uint32_t count;
+};
+
 struct um_listener {
     struct um_listener *next;
     struct um_stackd *d;
     struct tcp_pcb *pcb;
     uint64_t id;
     /* Of syn.c: what waits for the switchboard's word, and when that came. */
-    struct um_syn *syns, **syns_end;
-    uint32_t syn_count, admitted_ms;
+    struct um_syns syns;
+    uint32_t admitted_ms;
     bool admitted;
 };
 
@@ -140,7 +146,8 @@ struct um_stackd {
     struct raw_pcb *raw[2];       /* the same for ICMP: IPv4, IPv6 */
     struct raw_pcb *udp4, *udp6;  /* take what comes */
     struct raw_pcb *tcp[2];       /* look at it: IPv4, IPv6 */
-    bool admitting;               /* first packets that have waited */
+    bool admitting;               /* packets that were kept come anew */
+    struct um_syns strays;        /* that nobody seems to wait for */
     uint8_t *message;             /* the one in hand */
     uint8_t *scratch;             /* UM_PACKET_DATA_MAX bytes, for a moment */
     netif_ext_callback_t changes; /* of lwIP's addresses, for address.c */
@@ -264,8 +271,13 @@ int um_syns_open(struct um_stackd *d);
 void um_syns_close(struct um_stackd *d);
 /* A listener is still there. */
 void um_syns_admit(struct um_stackd *d, uint64_t id);
-/* Let what waits for it come anew. */
-void um_syns_release(struct um_stackd *d, struct um_listener *listener);
+void um_syns_init(struct um_syns *syns);
+/* Keep the packet in hand, whose IP header is p's first byte. Takes p. */
+void um_syns_keep(struct um_syns *syns, struct pbuf *p);
+/* Let what is kept come anew. */
+void um_syns_release(struct um_stackd *d, struct um_syns *syns);
+/* The same for strays, after all that the switchboard has said. */
+void um_strays_release(struct um_stackd *d);
 
 /* ---- ended.c: connections that are over, but for lwIP ---- */
 

@@ -8,6 +8,10 @@
  * first packets wait meanwhile, and then come anew: to lwIP's listener, or, if
  * that is gone, to be refused. A listener that was found there answers whatever
  * comes in the same millisecond, so that a crowd costs one question.
+ *
+ * A packet may be quicker than the word of the socket that it is for: the frame
+ * is read before the message that was sent earlier. So what nobody waits for comes
+ * anew, too, after all messages that are there.
  */
 #include <stdlib.h>
 
@@ -25,6 +29,13 @@ struct um_syn {
     struct pbuf *p;
     uint32_t card;
 };
+
+void um_syns_init(struct um_syns *syns)
+{
+    syns->first = NULL;
+    syns->end = &syns->first;
+    syns->count = 0;
+}
 
 static struct um_listener *listener_at(struct um_stackd *d, uint16_t port)
 {
@@ -44,10 +55,9 @@ static void ask(struct um_listener *listener, uint16_t from)
     um_tell(d, &packet, NULL, -1);
 }
 
-static void keep(struct um_listener *listener, struct pbuf *p)
+void um_syns_keep(struct um_syns *syns, struct pbuf *p)
 {
-    struct um_syn *syn =
-        listener->syn_count < SYNS_MAX ? malloc(sizeof *syn) : NULL;
+    struct um_syn *syn = syns->count < SYNS_MAX ? malloc(sizeof *syn) : NULL;
     if (!syn) { /* it comes again */
         pbuf_free(p);
         return;
@@ -55,9 +65,9 @@ static void keep(struct um_listener *listener, struct pbuf *p)
     syn->next = NULL;
     syn->p = p;
     syn->card = um_card_of(ip_current_input_netif())->number;
-    *listener->syns_end = syn;
-    listener->syns_end = &syn->next;
-    listener->syn_count++;
+    *syns->end = syn;
+    syns->end = &syn->next;
+    syns->count++;
 }
 
 static u8_t came(void *arg, struct raw_pcb *pcb, struct pbuf *p,
@@ -75,30 +85,39 @@ static u8_t came(void *arg, struct raw_pcb *pcb, struct pbuf *p,
     if (pbuf_copy_partial(p, &header, sizeof header, at) != sizeof header)
         return 0;
     struct um_listener *listener = listener_at(d, lwip_ntohs(header.dest));
-    if (!listener || (listener->admitted && listener->admitted_ms == sys_now()))
+    if (listener && listener->admitted && listener->admitted_ms == sys_now())
         return 0;
-    if (!listener->syn_count)
+    if (listener && !listener->syns.count)
         ask(listener, lwip_ntohs(header.src));
-    keep(listener, p);
+    um_syns_keep(listener ? &listener->syns : &d->strays, p);
     return 1;
 }
 
-void um_syns_release(struct um_stackd *d, struct um_listener *listener)
+/* What is kept meanwhile waits for the next time. */
+void um_syns_release(struct um_stackd *d, struct um_syns *syns)
 {
+    struct um_syn *first = syns->first;
+    um_syns_init(syns);
     d->admitting = true;
-    while (listener->syns) {
-        struct um_syn *syn = listener->syns;
+    while (first) {
+        struct um_syn *syn = first;
         struct um_card *card = um_card_find(d, syn->card);
-        listener->syns = syn->next;
+        first = syn->next;
         if (card)
             ip_input(syn->p, &card->netif);
         else
             pbuf_free(syn->p);
         free(syn);
     }
-    listener->syns_end = &listener->syns;
-    listener->syn_count = 0;
     d->admitting = false;
+}
+
+void um_strays_release(struct um_stackd *d)
+{
+    if (!d->strays.first)
+        return;
+    um_control_drain(d);
+    um_syns_release(d, &d->strays);
 }
 
 void um_syns_admit(struct um_stackd *d, uint64_t id)
@@ -110,7 +129,7 @@ void um_syns_admit(struct um_stackd *d, uint64_t id)
         return;
     listener->admitted = true;
     listener->admitted_ms = sys_now();
-    um_syns_release(d, listener);
+    um_syns_release(d, &listener->syns);
 }
 
 int um_syns_open(struct um_stackd *d)
