@@ -170,6 +170,7 @@ static void let_go(struct um_flow *flow)
     tcp_arg(pcb, NULL);
     tcp_recv(pcb, NULL);
     tcp_sent(pcb, NULL);
+    tcp_poll(pcb, NULL, 0);
     tcp_err(pcb, NULL);
 }
 
@@ -532,6 +533,11 @@ static err_t received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
     (void)pcb;
     (void)err;
     struct um_flow *flow = arg;
+    if (p && flow->options.deaf) {
+        heard(flow, p->tot_len);
+        pbuf_free(p);
+        return ERR_OK;
+    }
     if (p && flow->hung_up) {
         pbuf_free(p);
         reset(flow, 0);
@@ -569,6 +575,8 @@ static void surrogate_ready(struct um_stackd *d, struct um_watch *watch,
             return;
         flow->hung_up = true;
         um_watch(d, watch, 0);
+        if (flow->options.deaf)
+            go_down(flow);
         /* The peer's data will not be read, or a reset is wanted. */
         if (flow->held || flow->options.reset) {
             reset(flow, 0);

@@ -125,6 +125,7 @@ struct um_packet_options {
     uint16_t mss;             /* TCP_MAXSEG */
     uint8_t keep_alive;
     uint8_t reset; /* its close() is a reset (SO_LINGER without time) */
+    uint8_t deaf;  /* SHUT_RD: what comes is dropped */
 };
 
 enum { UM_PACKET_DATA_MAX = 65536 };

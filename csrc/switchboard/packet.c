@@ -198,6 +198,7 @@ static void read_options(const struct um_sock *sock, struct um_packet *packet,
     packet->tos = (uint8_t)(tos > 0 ? tos : 0);
     packet->len = sizeof *ret;
     *ret = (struct um_packet_options){
+        .deaf = sock->shut_read,
         .keep_alive = um_option_int(sock, SOL_SOCKET, SO_KEEPALIVE, 0) != 0,
         .keep_idle_ms = tcp_option(sock, TCP_KEEPIDLE) * 1000,
         .keep_interval_ms = tcp_option(sock, TCP_KEEPINTVL) * 1000,

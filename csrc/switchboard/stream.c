@@ -549,6 +549,8 @@ um_verdict um_stream_shutdown(struct um_call *call, int how)
         sock->over = true;
     sock->shut_read |= how != SHUT_WR;
     sock->shut_write |= how != SHUT_RD;
+    if (how != SHUT_WR)
+        um_packet_options(sock);
     return UM_CONTINUE;
 }
 
