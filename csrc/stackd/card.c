@@ -125,6 +125,7 @@ static err_t output(struct netif *netif, struct pbuf *p)
     int count = 0;
     size_t len = 0;
     pbuf_remove_header(p, ETH_PAD_SIZE);
+    um_neighbour_frame(card, p);
     for (struct pbuf *q = p; q && count < PIECES_MAX; q = q->next) {
         if (!q->len)
             continue;
@@ -221,7 +222,7 @@ err_t um_card_netif(struct netif *netif)
     netif->name[1] = 'm';
     netif->linkoutput = output;
     netif->output = um_output4;
-    netif->output_ip6 = ethip6_output;
+    netif->output_ip6 = um_neighbour_output6;
     netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP |
                    NETIF_FLAG_ETHERNET | NETIF_FLAG_IGMP | NETIF_FLAG_MLD6;
     return ERR_OK;

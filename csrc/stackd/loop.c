@@ -86,6 +86,7 @@ void um_stackd_destroy(struct um_stackd *d)
     um_dgrams_close(d);
     um_syns_close(d);
     um_lookup_close(d);
+    um_neighbours_close(d);
     um_cards_flush(d);
     um_cards_close(d);
     um_control_close(d);

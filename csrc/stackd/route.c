@@ -96,7 +96,7 @@ err_t um_output4(struct netif *netif, struct pbuf *p, const ip4_addr_t *dest)
             IPH_CHKSUM_SET(header, lwip_htons((u16_t)~sum));
         }
     }
-    return etharp_output(netif, p, dest);
+    return um_neighbour_output4(netif, p, dest);
 }
 
 /* Say why a packet, whose IP header is p's first byte, goes no further. */

@@ -99,12 +99,14 @@ struct um_card {
     uint32_t number;
     uint32_t flags; /* UM_PACKET_DHCP, ... */
     uint32_t window;
+    uint32_t frames; /* that were sent: neighbour.c compares */
     uint16_t mtu;
     struct um_frame *queue, **queue_end; /* frames that wait for room */
     size_t queued;                       /* their bytes */
 };
 
 struct um_unsent;
+struct um_kept;
 
 /* Packets that are kept and come anew (syn.c). */
 struct um_syns {
@@ -138,6 +140,8 @@ struct um_stackd {
     struct um_flow *waiting; /* to deliver at the end of the batch */
     struct um_listener *listeners;
     struct um_lookup *lookup; /* of connections, for lookup.c */
+    struct um_kept *kept; /* of neighbour.c, oldest first */
+    uint32_t kept_count;
     uint64_t serial;
     void **later;
     size_t later_count, later_room;
@@ -264,6 +268,17 @@ void um_flow_mtu(const ip_addr_t *local, uint16_t local_port,
 /* The batch of frames in hand is over: write what it brought. */
 void um_flows_deliver(struct um_stackd *d);
 void um_flows_close(struct um_stackd *d);
+
+/* ---- neighbour.c ---- */
+
+/* netif->output, netif->output_ip6: with an eye on what has to wait. */
+err_t um_neighbour_output4(struct netif *netif, struct pbuf *p,
+                           const ip4_addr_t *dest);
+err_t um_neighbour_output6(struct netif *netif, struct pbuf *p,
+                           const ip6_addr_t *dest);
+/* A frame leaves. */
+void um_neighbour_frame(struct um_card *card, struct pbuf *p);
+void um_neighbours_close(struct um_stackd *d);
 
 /* ---- syn.c ---- */
 

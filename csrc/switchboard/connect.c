@@ -270,6 +270,14 @@ void um_dial_fail(struct um_dial *dial, int error)
     free_dial(dial);
 }
 
+void um_dial_unreachable(struct um_stack *stack, const struct um_name *local,
+                         const struct um_name *peer, int error)
+{
+    struct um_sock *sock = um_port_connecting(stack, local, peer);
+    if (sock && sock->dial && sock->dial->conn)
+        um_dial_fail(sock->dial, error);
+}
+
 /* The connection stands. */
 static void established(struct um_dial *dial)
 {

@@ -24,6 +24,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stream.h"
+
 #include "dgram.h"
 
 enum {
@@ -188,9 +190,10 @@ void um_error_by_packets(struct um_switchboard *sb, struct um_stack *stack,
     const uint8_t *ip = data + ICMP_HEADER;
     uint32_t error = error_of(v4, data[0], data[1]);
     size_t header = v4 && len > ICMP_HEADER ? (size_t)(ip[0] & 15) * 4 : 40;
-    if (!error || len < ICMP_HEADER + header + UDP_HEADER ||
-        ip[v4 ? 9 : 6] != IPPROTO_UDP)
+    if (!error || len < ICMP_HEADER + header + UDP_HEADER)
         return;
+    uint8_t protocol = ip[v4 ? 9 : 6];
+    bool ping = protocol == (v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6);
     struct um_name from = {.port = port_at(ip + header)};
     struct um_report report = {
         .error = {.ee_errno = error,
@@ -210,8 +213,17 @@ void um_error_by_packets(struct um_switchboard *sb, struct um_stack *stack,
         report.error.ee_info = port_at(data + 6);
     memcpy(report.arrival.to, from.addr, 16);
     memcpy(report.offender, arrival->from.addr, 16);
-    struct um_sock *sock = um_port_find(stack, IPPROTO_UDP, &from, to);
     size_t skip = ICMP_HEADER + header + UDP_HEADER;
+    if (ping) { /* of an echo request: its identifier, and no port */
+        from.port = port_at(ip + header + 4);
+        to->port = 0;
+        skip = ICMP_HEADER + header;
+    }
+    if (protocol == IPPROTO_TCP && error != EMSGSIZE)
+        um_dial_unreachable(stack, &from, to, (int)error);
+    if (protocol != IPPROTO_UDP && !ping)
+        return;
+    struct um_sock *sock = um_port_find(stack, protocol, &from, to);
     if (sock)
         um_error_arrived(sb, sock, &report, data + skip, len - skip);
 }

@@ -326,6 +326,24 @@ struct um_sock *um_port_find(struct um_stack *stack, int protocol,
     }
 }
 
+struct um_sock *um_port_connecting(struct um_stack *stack,
+                                   const struct um_name *local,
+                                   const struct um_name *peer)
+{
+    const struct um_bind *held = *chain_of(stack->ports, local->port);
+
+    for (; held != NULL; held = held->next) {
+        const struct um_sock *sock = held->sock;
+
+        if (sock->type == SOCK_STREAM && sock->state == UM_CONNECTING &&
+            held->port == local->port && sock->peer.port == peer->port &&
+            um_addr_equal(sock->local.addr, local->addr) &&
+            um_addr_equal(sock->peer.addr, peer->addr))
+            return held->sock;
+    }
+    return NULL;
+}
+
 /* Has one of the sockets at this port joined the group? */
 static bool anyone_joined(const struct um_bind *held, const struct um_name *to)
 {

@@ -90,6 +90,10 @@ void um_stream_unname(struct um_sock *sock);
 int um_stream_renew(struct um_call *call);
 /* End a dial with an error (> 0) or, for 0, without a word. */
 void um_dial_fail(struct um_dial *dial, int error);
+/* An ICMP error has come for a connect from local to peer, if that is still under
+ * way: Linux gives it up at once, too. */
+void um_dial_unreachable(struct um_stack *stack, const struct um_name *local,
+                         const struct um_name *peer, int error);
 /* Its connection by packets stands. */
 void um_dial_stands(struct um_dial *dial);
 /* A connection that comes in waits for room in the listener's backlog: a host

@@ -480,6 +480,10 @@ int um_port_listen(struct um_sock *sock);
 struct um_sock *um_port_find(struct um_stack *stack, int protocol,
                              const struct um_name *to,
                              const struct um_name *from);
+/* The stream that connects from `local` to `peer`, or NULL. */
+struct um_sock *um_port_connecting(struct um_stack *stack,
+                                   const struct um_name *local,
+                                   const struct um_name *peer);
 /* Call fn for every datagram socket that a multicast or broadcast to `to`
  * by the card, from `from`, reaches. */
 void um_port_each(struct um_stack *stack, int protocol,
