@@ -47,6 +47,7 @@ enum {
     WRITE_MAX = 0xffff,
     SEGMENTS_MIN = 2, /* of a connection, however many there are */
     READS_AT_ONCE = 16,
+    FIN_WAIT_MS = 60000, /* tcp_fin_timeout of tcp(7) */
     MTU_MIN = 576,  /* what every host takes (RFC 791) */
     RTO_FIRST = 10, /* ticks of 100 ms */
     FLOW = 0 /* which of a connection's further arguments names its flow */
@@ -241,8 +242,9 @@ static err_t answer(err_t rc)
 /* Let go of the flow if both sides have said all. */
 static err_t over(struct um_flow *flow)
 {
-    if (!flow->fin || flow->acked != flow->written ||
-        !(flow->hung_up || flow->told_end))
+    /* SHUT_RDWR hangs up, too, but does not mind what comes. */
+    bool heard_all = flow->told_end || (flow->hung_up && !flow->options.deaf);
+    if (!flow->fin || flow->acked != flow->written || !heard_all)
         return ERR_OK;
     struct tcp_pcb *pcb = flow->pcb;
     let_go(flow);
@@ -697,6 +699,11 @@ static err_t waits(void *arg, struct tcp_pcb *pcb)
 {
     struct um_flow *flow = arg;
     uint32_t limit_ms = flow->options.user_timeout_ms;
+    if (flow->options.deaf && flow->hung_up && flow->fin &&
+        sys_now() - flow->progress_ms >= FIN_WAIT_MS) {
+        flow->options.deaf = 0; /* by now it has closed */
+        return answer(over(flow));
+    }
     if (!flow->stands)
         pcb->rto = (s16_t)(RTO_FIRST << pcb->nrtx);
     if (!limit_ms || (flow->stands && flow->acked == flow->written) ||
@@ -722,7 +729,9 @@ static void obey_options(struct um_flow *flow)
         pcb->keep_cnt = options->keep_count;
     if (options->mss && pcb->mss > options->mss)
         pcb->mss = options->mss;
-    tcp_poll(pcb, options->user_timeout_ms || !flow->stands ? waits : NULL, 1);
+    bool waiting =
+        options->user_timeout_ms || options->deaf || !flow->stands;
+    tcp_poll(pcb, waiting ? waits : NULL, 1);
 }
 
 static void read_options(struct um_flow *flow, const struct um_packet *packet,
