@@ -48,8 +48,8 @@ enum {
     SEGMENTS_MIN = 2, /* of a connection, however many there are */
     READS_AT_ONCE = 16,
     FIN_WAIT_MS = 60000, /* tcp_fin_timeout of tcp(7) */
-    MTU_MIN = 576,  /* what every host takes (RFC 791) */
-    RTO_FIRST = 10, /* ticks of 100 ms */
+    MTU_MIN = 576,       /* what every host takes (RFC 791) */
+    RTO_FIRST = 10,      /* ticks of 100 ms */
     FLOW = 0 /* which of a connection's further arguments names its flow */
 };
 
@@ -729,8 +729,7 @@ static void obey_options(struct um_flow *flow)
         pcb->keep_cnt = options->keep_count;
     if (options->mss && pcb->mss > options->mss)
         pcb->mss = options->mss;
-    bool waiting =
-        options->user_timeout_ms || options->deaf || !flow->stands;
+    bool waiting = options->user_timeout_ms || options->deaf || !flow->stands;
     tcp_poll(pcb, waiting ? waits : NULL, 1);
 }
 

@@ -70,13 +70,13 @@ static void look_later(struct um_stackd *d)
 static void tell(struct um_stackd *d, struct um_kept *kept)
 {
     struct shape shape = shape_of(kept->v6);
-    struct um_packet packet = {
-        .kind = UM_PACKET_RECEIVED,
-        .protocol = kept->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP,
-        .card = kept->card,
-        .ttl = 64,
-        .tos = kept->v6 ? 0 : TOS_OF_ERRORS,
-        .len = kept->len};
+    struct um_packet packet = {.kind = UM_PACKET_RECEIVED,
+                               .protocol =
+                                   kept->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP,
+                               .card = kept->card,
+                               .ttl = 64,
+                               .tos = kept->v6 ? 0 : TOS_OF_ERRORS,
+                               .len = kept->len};
     uint8_t *own = packet.local.addr;
     if (!kept->v6)
         own[10] = own[11] = 0xff;
@@ -112,10 +112,10 @@ static void keep(struct um_card *card, struct pbuf *p, bool v6)
 {
     struct um_stackd *d = card->d;
     struct shape shape = shape_of(v6);
-    struct um_kept *kept = d->kept_count < KEPT_MAX &&
-                                   p->tot_len >= shape.header + 8
-                               ? calloc(1, sizeof *kept)
-                               : NULL;
+    struct um_kept *kept =
+        d->kept_count < KEPT_MAX && p->tot_len >= shape.header + 8
+            ? calloc(1, sizeof *kept)
+            : NULL;
     if (!kept)
         return;
     kept->since_ms = sys_now();
@@ -123,9 +123,9 @@ static void keep(struct um_card *card, struct pbuf *p, bool v6)
     kept->v6 = v6;
     kept->error[0] = v6 ? ICMP6_DST_UNREACH : ICMP_DEST_UNREACH;
     kept->error[1] = v6 ? ICMP6_DST_UNREACH_ADDR : ICMP_HOST_UNREACH;
-    kept->len = (uint16_t)(ICMP_HEAD + pbuf_copy_partial(p,
-                                                         kept->error + ICMP_HEAD,
-                                                         QUOTED_MAX, 0));
+    kept->len =
+        (uint16_t)(ICMP_HEAD + pbuf_copy_partial(p, kept->error + ICMP_HEAD,
+                                                 QUOTED_MAX, 0));
     struct um_kept **end = &d->kept;
     while (*end)
         end = &(*end)->next;

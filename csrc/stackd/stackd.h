@@ -140,7 +140,7 @@ struct um_stackd {
     struct um_flow *waiting; /* to deliver at the end of the batch */
     struct um_listener *listeners;
     struct um_lookup *lookup; /* of connections, for lookup.c */
-    struct um_kept *kept; /* of neighbour.c, oldest first */
+    struct um_kept *kept;     /* of neighbour.c, oldest first */
     uint32_t kept_count;
     uint64_t serial;
     void **later;

@@ -737,7 +737,7 @@ def test_a_lease_is_renewed(leased: tuple[Lab, DhcpServer]) -> None:
     one.wait(650)  # the lease is of 600 s
     assert server.asked[2:4] == [3, 3][: len(server.asked) - 2]
     assert len(server.asked) > 2
-    assert not one.stacks[0].told  # nothing is new
+    assert not one.stacks[0].take(Kind.HAS)  # nothing is new
 
 
 @pytest.mark.parametrize("answers", [{}, {3: 6}], ids=["silence", "refusal"])
