@@ -40,6 +40,7 @@
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/sys.h"
 #include "lwip/tcp.h"
+#include "recovery.h"
 #include "stackd.h"
 
 enum {
@@ -88,6 +89,7 @@ struct um_flow {
     bool marked_up, marked_down;  /* there is such a byte under way */
     bool hung_up;                 /* the program has closed its end */
     bool unheard; /* ... or its reading side: what comes is dropped */
+    struct um_recovery recovery;
     struct um_packet_options options;
     uint32_t progress_ms; /* when the peer acknowledged something last */
 };
@@ -132,6 +134,7 @@ static struct um_flow *create(struct um_stackd *d, uint64_t id,
     flow->d = d;
     flow->id = id;
     flow->pcb = pcb;
+    um_recovery_begin(&flow->recovery, d, pcb);
     flow->watch.fd = -1;
     flow->held_end = &flow->held;
     flow->room = TCP_SND_BUF < RING ? TCP_SND_BUF : RING;
@@ -165,6 +168,7 @@ static void let_go(struct um_flow *flow)
 {
     struct tcp_pcb *pcb = flow->pcb;
     flow->pcb = NULL;
+    um_recovery_end(&flow->recovery);
     if (!pcb)
         return;
     tcp_ext_arg_set(pcb, FLOW, NULL);
@@ -268,7 +272,8 @@ static void write_up(struct um_flow *flow)
 {
     if (flow->acked == flow->written)
         flow->progress_ms = sys_now();
-    while (flow->written < flow->got) {
+    bool ready = um_recovery_ready(flow->pcb);
+    while (ready && flow->written < flow->got) {
         size_t at = (size_t)((flow->written - flow->start) % flow->room);
         size_t len = (size_t)(flow->got - flow->written);
         if (len > flow->room - at)
@@ -351,6 +356,7 @@ static err_t go_up(struct um_flow *flow)
     if (flow->pcb) {
         write_up(flow);
         tcp_output(flow->pcb);
+        um_recovery_sent(&flow->recovery);
     }
     return over(flow);
 }
@@ -470,9 +476,12 @@ static void go_down(struct um_flow *flow)
 
 /* ---- the urgent byte, in headers ---- */
 
-err_t um_segment_came(const struct tcp_pcb *pcb, const struct tcp_hdr *header)
+err_t um_segment_came(const struct tcp_pcb *pcb, const struct tcp_hdr *header,
+                      const struct um_tcp_options *options)
 {
     struct um_flow *flow = tcp_ext_arg_get(pcb, FLOW);
+    if (flow)
+        um_recovery_heard(&flow->recovery, header, options);
     if (!flow || !(TCPH_FLAGS(header) & TCP_URG) || !header->urgp)
         return ERR_OK;
     /* The byte before the one that it points at: RFC 6093, 3.4. */

@@ -10,6 +10,7 @@
 #include "lwip/init.h"
 #include "lwip/sys.h"
 #include "lwip/timeouts.h"
+#include "recovery.h"
 #include "stackd.h"
 
 enum { BATCH = 64 };
@@ -83,6 +84,7 @@ void um_stackd_destroy(struct um_stackd *d)
     if (!d)
         return;
     um_flows_close(d);
+    um_recoveries_close(d);
     um_dgrams_close(d);
     um_syns_close(d);
     um_lookup_close(d);
@@ -120,6 +122,7 @@ int um_stackd_step(struct um_stackd *d, int limit_ms)
     sys_check_timeouts();
     um_strays_release(d);
     um_flows_deliver(d);
+    um_recoveries_run(d);
     um_addresses_tell(d);
     um_cards_flush(d);
     free_later(d);

@@ -25,6 +25,7 @@
 
 struct um_stackd;
 struct um_flow;
+struct um_recovery;
 struct um_card;
 struct um_lookup;
 struct um_syn;
@@ -136,8 +137,10 @@ struct um_stackd {
     struct um_card *cards;
     struct pbuf *spare; /* for the next frame */
     struct um_flow *flows[UM_FLOW_BUCKETS];
-    unsigned int busy;       /* how many of them have data under way */
-    struct um_flow *waiting; /* to deliver at the end of the batch */
+    unsigned int busy;             /* how many of them have data under way */
+    struct um_flow *waiting;       /* to deliver at the end of the batch */
+    struct um_recovery *under_way; /* connections with unacknowledged data */
+    bool ticking;                  /* recovery.c looks at them now and then */
     struct um_listener *listeners;
     struct um_lookup *lookup; /* of connections, for lookup.c */
     struct um_kept *kept;     /* of neighbour.c, oldest first */

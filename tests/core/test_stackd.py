@@ -16,8 +16,8 @@ import pytest
 
 from .lab import Flag, Kind, Lab, Name, Packet, Rule, lab
 
-_PEERS = [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")]
-_BOTH = pytest.mark.parametrize(("mine", "yours"), _PEERS, ids=["v4", "v6"])
+PEERS = [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")]
+_BOTH = pytest.mark.parametrize(("mine", "yours"), PEERS, ids=["v4", "v6"])
 _MTUS = pytest.mark.parametrize("mtu", [1500, 9000, 65500])
 _ARP, _IP4, _IP6 = 0x0806, 0x0800, 0x86DD
 _NEIGHBOR_SOLICITATION = 135
@@ -39,7 +39,7 @@ def _tcp(frame: bytes) -> bytes | None:
     return None
 
 
-def _data(frame: bytes) -> bytes:
+def data_of(frame: bytes) -> bytes:
     """Return the TCP data of a frame."""
     tcp = _tcp(frame)
     return tcp[(tcp[12] >> 4) * 4 :] if tcp else b""
@@ -63,7 +63,7 @@ def _option(tcp: bytes, wanted: int) -> bytes | None:
     return None
 
 
-def _join(one: Lab, mine: str, yours: str, port: int = 80) -> list[socket.socket]:
+def join(one: Lab, mine: str, yours: str, port: int = 80) -> list[socket.socket]:
     """Connect stack 0 to a listener of stack 1; return the programs' ends."""
     one.listen(1, Name("::", port))
     return _dial(one, mine, yours, port)
@@ -107,13 +107,13 @@ def pour(one: Lab, source: socket.socket, sink: socket.socket, data: bytes) -> b
     return bytes(got)
 
 
-def _noise(length: int) -> bytes:
+def noise(length: int) -> bytes:
     return random.Random(length).randbytes(length)
 
 
 def test_the_checksum_is_that_of_rfc_1071(pair: Lab) -> None:
     for length in [*range(40), 1459, 1460, 65535]:
-        data = _noise(length)
+        data = noise(length)
         total = sum(struct.unpack(f"<{-(-length // 2)}H", data + bytes(length % 2)))
         while total >> 16:
             total = (total & 0xFFFF) + (total >> 16)
@@ -125,14 +125,14 @@ def test_the_checksum_is_that_of_rfc_1071(pair: Lab) -> None:
 
 def test_the_first_packet_waits_for_arp(pair: Lab) -> None:
     pair.seen.clear()
-    _join(pair, *_PEERS[0])
+    join(pair, *PEERS[0])
     kinds = [(side, _type(frame)) for side, frame in pair.seen]
     assert kinds[:3] == [(0, _ARP), (1, _ARP), (0, _IP4)]
 
 
 def test_the_first_packet_waits_for_neighbour_discovery(pair: Lab) -> None:
     pair.seen.clear()
-    _join(pair, *_PEERS[1])
+    join(pair, *PEERS[1])
     first = pair.seen[0][1]
     assert first[20] == socket.IPPROTO_ICMPV6
     assert first[54] == _NEIGHBOR_SOLICITATION
@@ -172,7 +172,7 @@ def test_an_echo_request_is_answered(
     pair: Lab, mine: str, yours: str, length: int
 ) -> None:
     v4 = "." in mine
-    request = struct.pack("!BBHHH", 8 if v4 else 128, 0, 0, 7, 1) + _noise(length)
+    request = struct.pack("!BBHHH", 8 if v4 else 128, 0, 0, 7, 1) + noise(length)
     if v4:
         request = request[:2] + struct.pack("!H", internet_sum(request)) + request[4:]
     protocol = socket.IPPROTO_ICMP if v4 else socket.IPPROTO_ICMPV6
@@ -209,12 +209,12 @@ def _datagram(mine: str, yours: str, data: bytes) -> Packet:
 def test_a_datagram_arrives(pair: Lab, mine: str, yours: str, length: int) -> None:
     """lwIP counts the headers in, in 16 bits: an IPv6 datagram has 65,487 bytes."""
     pair.stacks[1].send(Packet(Kind.PORT, local=Name("::", 53)))
-    pair.stacks[0].send(_datagram(mine, yours, _noise(length)))
+    pair.stacks[0].send(_datagram(mine, yours, noise(length)))
     while (got := pair.hear(1, Kind.RECEIVED)).protocol != socket.IPPROTO_UDP:
         pass
     assert (got.local, got.remote) == (Name(yours, 53), Name(mine, 5000))
     assert (got.ttl, got.tos, got.card) == (9, 0x10, 2)
-    assert got.data == _noise(length)
+    assert got.data == noise(length)
 
 
 @_BOTH
@@ -232,7 +232,7 @@ def test_a_port_that_nobody_has_is_unreachable(
 
 @_BOTH
 def test_a_connection_echoes_and_ends(pair: Lab, mine: str, yours: str) -> None:
-    one, other = _join(pair, mine, yours)
+    one, other = join(pair, mine, yours)
     one.send(b"hello")
     pair.settle()
     assert other.recv(100) == b"hello"
@@ -249,11 +249,11 @@ def test_a_connection_echoes_and_ends(pair: Lab, mine: str, yours: str) -> None:
 
 
 def test_half_a_close_leaves_the_other_half(pair: Lab) -> None:
-    one, other = _join(pair, *_PEERS[0])
+    one, other = join(pair, *PEERS[0])
     one.shutdown(socket.SHUT_WR)
     pair.settle()
     assert other.recv(100) == b""
-    data = _noise(300_000)
+    data = noise(300_000)
     assert pour(pair, other, one, data) == data
     other.close()
     pair.settle()
@@ -263,8 +263,8 @@ def test_half_a_close_leaves_the_other_half(pair: Lab) -> None:
 
 
 def test_what_a_program_wrote_before_it_ended_arrives(pair: Lab) -> None:
-    one, other = _join(pair, *_PEERS[0])
-    data = _noise(150_000)
+    one, other = join(pair, *PEERS[0])
+    data = noise(150_000)
     assert one.send(data) == len(data)
     one.close()
     got = bytearray()
@@ -281,7 +281,7 @@ def test_what_a_program_wrote_before_it_ended_arrives(pair: Lab) -> None:
 
 
 def test_a_program_that_leaves_data_unread_resets(pair: Lab) -> None:
-    one, other = _join(pair, *_PEERS[0])
+    one, other = join(pair, *PEERS[0])
     other.send(b"not wanted")
     pair.settle()
     one.close()
@@ -295,7 +295,7 @@ def test_a_program_that_leaves_data_unread_resets(pair: Lab) -> None:
 
 
 def test_data_for_a_program_that_is_gone_is_answered_by_a_reset(pair: Lab) -> None:
-    one, other = _join(pair, *_PEERS[0])
+    one, other = join(pair, *PEERS[0])
     one.close()
     pair.settle()
     other.send(b"anybody?")
@@ -312,7 +312,7 @@ def test_names_of_a_connection_that_is_over_are_free_again(
     """Whichever side waits out the end of the last one by these names."""
     pair.listen(1, Name("::", 80))
     for _ in range(3):
-        ends = _dial(pair, *_PEERS[0])
+        ends = _dial(pair, *PEERS[0])
         for side in (first, not first):
             ends[side].close()
             pair.settle()
@@ -323,8 +323,8 @@ def test_names_of_a_connection_that_is_over_are_free_again(
 
 def test_what_is_unread_outlives_its_connection(pair: Lab) -> None:
     """lwIP forgets it without a word while the program sleeps."""
-    one, other = _join(pair, *_PEERS[0])
-    data = _noise(400_000)
+    one, other = join(pair, *PEERS[0])
+    data = noise(400_000)
     one.shutdown(socket.SHUT_WR)
     sent = 0
     while sent < len(data):
@@ -343,7 +343,7 @@ def test_what_is_unread_outlives_its_connection(pair: Lab) -> None:
 
 @_BOTH
 def test_an_urgent_byte_keeps_its_place(pair: Lab, mine: str, yours: str) -> None:
-    ends = _join(pair, mine, yours)
+    ends = join(pair, mine, yours)
     for one, other in (ends, ends[::-1]):
         pair.seen.clear()
         one.send(b"before")
@@ -425,8 +425,8 @@ def test_segments_fill_the_mtu(
 ) -> None:
     with lab(library, tmp_path, mtu=mtu) as one:
         one.ready()
-        source, sink = _join(one, mine, yours)
-        data = _noise(2_000_000)
+        source, sink = join(one, mine, yours)
+        data = noise(2_000_000)
         assert pour(one, source, sink, data) == data
         assert max(len(frame) for _, frame in one.seen) == mtu + 14
         syn = next(_tcp(f) for _, f in one.seen if _flags(f) & _SYN)
@@ -439,13 +439,13 @@ def test_more_than_64_kib_are_under_way(library: Path, tmp_path: Path) -> None:
     """tcp_sndbuf() truncates to 16 bits; and windows are scaled."""
     with lab(library, tmp_path, mtu=65500) as one:
         one.ready()
-        source, _ = _join(one, *_PEERS[0])
+        source, _ = join(one, *PEERS[0])
         one.settle()
         _pour_until_full(one, source)
         last = [_tcp(f) for s, f in one.seen if s == 1 and _tcp(f)][-1]
         assert last is not None
         window = int.from_bytes(last[14:16]) << 7
-        sent = sum(len(_data(f)) for s, f in one.seen if s == 0)
+        sent = sum(len(data_of(f)) for s, f in one.seen if s == 0)
         assert sent > 1 << 20
         assert window < 1 << 22
 
@@ -469,11 +469,11 @@ def _pour_until_full(one: Lab, source: socket.socket) -> int:
 
 
 def test_a_reader_that_sleeps_stops_the_writer_and_wakes_it(pair: Lab) -> None:
-    source, sink = _join(pair, *_PEERS[0])
+    source, sink = join(pair, *PEERS[0])
     sent = _pour_until_full(pair, source)
     pair.seen.clear()
     pair.wait(60)
-    probes = [f for side, f in pair.seen if side == 0 and _data(f)]
+    probes = [f for side, f in pair.seen if side == 0 and data_of(f)]
     assert 3 < len(probes) < 100  # of the closed window, further and further apart
     got = 0
 
@@ -493,7 +493,7 @@ def test_the_window_depends_on_the_mtu(library: Path, tmp_path: Path) -> None:
         folder.mkdir()
         with lab(library, folder, mtu=mtu) as one:
             one.ready()
-            source, _ = _join(one, *_PEERS[0])
+            source, _ = join(one, *PEERS[0])
             sizes[mtu] = _pour_until_full(one, source)
     assert sizes[1500] < 1 << 20 < 1 << 22 < sizes[65500]
 
@@ -503,10 +503,10 @@ def test_lost_segments_are_sent_again(library: Path, tmp_path: Path, mtu: int) -
     """Not copied when written, so a ring that turns too early would show."""
     with lab(library, tmp_path, mtu=mtu) as one:
         one.ready()
-        source, sink = _join(one, *_PEERS[0])
+        source, sink = join(one, *PEERS[0])
         dice = random.Random(mtu)
         one.rule = lambda _, frame: [] if dice.random() < 0.02 else [frame]
-        data = _noise(6_000_000)
+        data = noise(6_000_000)
         assert pour(one, source, sink, data) == data
 
 
@@ -516,7 +516,7 @@ def test_segments_out_of_order_and_twice_are_put_right(
     """A chain of pbufs counts in 16 bits: many large ones become one there."""
     with lab(library, tmp_path, mtu=65500) as one:
         one.ready()
-        source, sink = _join(one, *_PEERS[0])
+        source, sink = join(one, *PEERS[0])
         dice = random.Random(1)
         late: list[bytes] = []
 
@@ -532,19 +532,19 @@ def test_segments_out_of_order_and_twice_are_put_right(
             return out * 2 if dice.random() < 0.1 else out
 
         one.rule = shuffle
-        data = _noise(8_000_000)
+        data = noise(8_000_000)
         assert pour(one, source, sink, data) == data
 
 
 def test_a_lost_segment_is_missed_for_less_than_a_second(pair: Lab) -> None:
     """lwIP's clock has ticks of 500 ms where it is left alone."""
-    source, sink = _join(pair, *_PEERS[0])
+    source, sink = join(pair, *PEERS[0])
     for _ in range(20):
         source.send(b"warm")
         pair.wait(0.1)
         sink.recv(100)
     lost = iter([True])
-    pair.rule = lambda _, f: [] if _data(f) and next(lost, False) else [f]
+    pair.rule = lambda _, f: [] if data_of(f) and next(lost, False) else [f]
     source.send(b"x")
     pair.settle()
     assert pair.run(lambda: _peek(sink)) <= 500
@@ -561,14 +561,14 @@ def test_frames_wait_for_room_on_the_wire(library: Path, tmp_path: Path) -> None
     """A link that dropped them would bring TCP to a crawl."""
     with lab(library, tmp_path, mtu=65500) as one:
         one.ready()
-        source, sink = _join(one, *_PEERS[0])
+        source, sink = join(one, *PEERS[0])
         size = 1 << 24
-        data = _noise(size)
+        data = noise(size)
         one.rule = lambda _, frame: [frame]
         begun = one.now_ms
         assert pour(one, source, sink, data) == data
         assert one.now_ms - begun < 5000
-        sequence = [_tcp(f) for s, f in one.seen if s == 0 and _data(f)]
+        sequence = [_tcp(f) for s, f in one.seen if s == 0 and data_of(f)]
         starts = [t[4:8] for t in sequence if t]
         assert len(starts) == len(set(starts)), "something was sent again"
 
@@ -599,19 +599,19 @@ def test_a_bare_wire_has_no_checksums(library: Path, tmp_path: Path) -> None:
     flags = (Flag.BARE, Flag.BARE)
     with lab(library, tmp_path, mtu=65500, flags=flags) as one:
         one.ready()
-        for mine, yours in _PEERS:
-            source, sink = _join(one, mine, yours, 80 if "." in mine else 81)
-            data = _noise(500_000)
+        for mine, yours in PEERS:
+            source, sink = join(one, mine, yours, 80 if "." in mine else 81)
+            data = noise(500_000)
             assert pour(one, source, sink, data) == data
         sums = {t[16:18] for t in (_tcp(f) for _, f in one.seen) if t}
         assert sums == {b"\0\0"}
 
 
 def test_a_wrong_checksum_is_dropped(pair: Lab) -> None:
-    source, sink = _join(pair, *_PEERS[0])
+    source, sink = join(pair, *PEERS[0])
     damage: Callable[[bytes], bytes] = lambda f: f[:-1] + bytes([f[-1] ^ 1])  # noqa: E731
     wrong = iter([True])
-    pair.rule = lambda _, f: [damage(f)] if _data(f) and next(wrong, False) else [f]
+    pair.rule = lambda _, f: [damage(f)] if data_of(f) and next(wrong, False) else [f]
     source.send(b"right")
     pair.run(lambda: _peek(sink))
     assert sink.recv(100) == b"right"
@@ -622,7 +622,7 @@ def test_what_waits_for_a_neighbour_outlives_its_connection(
     pair: Lab, mine: str, yours: str
 ) -> None:
     """lwIP would queue it by reference to the flow's memory."""
-    source, _ = _join(pair, mine, yours)
+    source, _ = join(pair, mine, yours)
     pair.rule = lambda side, frame: [] if side else [frame]
     pair.wait(400)  # until the neighbour is forgotten
     source.send(b"A" * 1000)
@@ -632,7 +632,7 @@ def test_what_waits_for_a_neighbour_outlives_its_connection(
     pair.rule = lambda _, frame: [frame]
     pair.seen.clear()
     pair.wait(5)
-    data = [_data(frame) for side, frame in pair.seen if side == 0 and _data(frame)]
+    data = [data_of(frame) for side, frame in pair.seen if side == 0 and data_of(frame)]
     assert data in ([], [b"A" * 1000])
 
 
@@ -978,7 +978,7 @@ def test_a_path_with_a_smaller_mtu_is_found(
 ) -> None:
     with lab(library, tmp_path, mtu=mtu) as one:
         one.ready()
-        source, sink = _join(one, mine, yours)
+        source, sink = join(one, mine, yours)
         rule = _shrink(1300)
         shrunk: list[bytes] = rule.shrunk  # type: ignore[attr-defined]
 
@@ -989,22 +989,22 @@ def test_a_path_with_a_smaller_mtu_is_found(
             return left
 
         one.rule = through
-        data = _noise(500_000)
+        data = noise(500_000)
         begun = one.now_ms
         assert pour(one, source, sink, data) == data
         assert one.now_ms - begun < 2000  # not by timeouts
-        late = [f for s, f in one.seen[-100:] if s == 0 and _data(f)]
+        late = [f for s, f in one.seen[-100:] if s == 0 and data_of(f)]
         assert max(len(f) for f in late) == 14 + 1300
         assert not any(f[20] == 44 for f in late if _type(f) == _IP6)  # no pieces
 
 
 def test_a_path_mtu_that_no_link_has_is_not_believed(pair: Lab) -> None:
     """LwIP would divide packets into pieces of no length, for ever."""
-    source, sink = _join(pair, *_PEERS[1])
+    source, sink = join(pair, *PEERS[1])
     source.send(b"x" * 1400)
     pair.settle()
     sink.recv(2000)
-    sent = next(f for s, f in pair.seen if s == 0 and len(_data(f)) == 1400)
+    sent = next(f for s, f in pair.seen if s == 0 and len(data_of(f)) == 1400)
     for mtu in (0, 1, 48, 56, 68, 1279):
         error = struct.pack("!BBHI", 2, 0, 0, mtu) + sent[14:1000]
         packet = _ip6("fd09::2", "fd09::1", socket.IPPROTO_ICMPV6, error)
@@ -1014,15 +1014,15 @@ def test_a_path_mtu_that_no_link_has_is_not_believed(pair: Lab) -> None:
     source.send(b"y" * 1400)
     pair.settle()
     assert len(sink.recv(2000)) == 1400
-    assert [len(_data(f)) for s, f in pair.seen if s == 0 and _data(f)] == [1400]
+    assert [len(data_of(f)) for s, f in pair.seen if s == 0 and data_of(f)] == [1400]
 
 
 def test_who_has_not_seen_a_connection_cannot_make_it_smaller(pair: Lab) -> None:
-    source, sink = _join(pair, *_PEERS[0])
+    source, sink = join(pair, *PEERS[0])
     source.send(b"x" * 1400)
     pair.settle()
     sink.recv(2000)
-    sent = next(f for s, f in pair.seen if s == 0 and len(_data(f)) == 1400)
+    sent = next(f for s, f in pair.seen if s == 0 and len(data_of(f)) == 1400)
     quoted = sent[14:38] + struct.pack("!I", 12345)
     error = struct.pack("!BBHHH", 3, 4, 0, 0, 600) + quoted
     error = error[:2] + struct.pack("!H", internet_sum(error)) + error[4:]
@@ -1031,7 +1031,7 @@ def test_who_has_not_seen_a_connection_cannot_make_it_smaller(pair: Lab) -> None
     pair.seen.clear()
     source.send(b"y" * 1400)
     pair.settle()
-    assert [len(_data(f)) for s, f in pair.seen if s == 0 and _data(f)] == [1400]
+    assert [len(data_of(f)) for s, f in pair.seen if s == 0 and data_of(f)] == [1400]
 
 
 # ---- first sequence numbers, first answers ----
@@ -1083,7 +1083,7 @@ def test_connections_are_found_in_any_order(pair: Lab) -> None:
     pair.listen(1, Name("::", 80))
     joined: list[tuple[socket.socket, socket.socket]] = []
     for port in range(4000, 4200):
-        mine, yours = dice.choice(_PEERS)
+        mine, yours = dice.choice(PEERS)
         number = pair.dial(0, Name(mine, port), Name(yours, 80))
         pair.hear(0, Kind.CONNECTED)
         accepted = pair.hear(1, Kind.ACCEPTED)
@@ -1106,11 +1106,11 @@ def test_the_mtu_that_a_router_names_is_kept(library: Path, tmp_path: Path) -> N
         one.stacks[0].bring(advertisement(1800, 3600, 0, other=False, more=option))
         one.wait(1)
         one.seen.clear()
-        source, sink = _join(one, *_PEERS[1])
+        source, sink = join(one, *PEERS[1])
         syn = next(_tcp(f) for _, f in one.seen if _flags(f) & _SYN)
         assert syn is not None
         assert _option(syn, 2) == struct.pack("!H", 1300 - 60)
-        data = _noise(50_000)
+        data = noise(50_000)
         assert pour(one, source, sink, data) == data
         assert max(len(f) for side, f in one.seen if side == 0) == 14 + 1300
 
@@ -1132,7 +1132,7 @@ def test_pieces_that_never_become_whole_are_no_hindrance(
         mac = bytes([2, 0, 0, 0, 9, 2])
         pair.stacks[1].bring(_frame(mac, bytes(packet)))
     pair.stacks[1].send(Packet(Kind.PORT, local=Name("::", 53)))
-    pair.stacks[0].send(_datagram(mine, yours, _noise(20000)))
+    pair.stacks[0].send(_datagram(mine, yours, noise(20000)))
     while (got := pair.hear(1, Kind.RECEIVED)).protocol != socket.IPPROTO_UDP:
         pass
-    assert got.data == _noise(20000)
+    assert got.data == noise(20000)

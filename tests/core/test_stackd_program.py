@@ -158,7 +158,7 @@ def _start(server: Server, number: int) -> socket.socket:
     return program
 
 
-def _join(servers: list[Server], port: int) -> list[socket.socket]:
+def join(servers: list[Server], port: int) -> list[socket.socket]:
     mine, yours = Name("10.9.0.1", port), Name("10.9.0.2", 80)
     servers[0].send(Packet(Kind.CONNECT, port, local=mine, remote=yours))
     accepted = servers[1].hear(Kind.ACCEPTED)
@@ -173,7 +173,7 @@ def _listen(server: Server) -> None:
 
 def _echo_a_lot(servers: list[Server], size: int) -> None:
     _listen(servers[1])
-    one, other = _join(servers, 4000)
+    one, other = join(servers, 4000)
     data = os.urandom(size)
 
     def echo() -> None:
@@ -249,7 +249,7 @@ def test_a_killed_end_of_a_wire_does_no_harm(wire: str, servers: list[Server]) -
     assert Path(wire).exists()
     _plug(servers, wire)
     _listen(servers[1])
-    for end in _join(servers, 4000):
+    for end in join(servers, 4000):
         end.close()
 
 
@@ -259,7 +259,7 @@ def test_a_card_moves_to_another_place(
     """While its connections go on; if it cannot, it stays where it was."""
     _plug(servers, wire)
     _listen(servers[1])
-    one, other = _join(servers, 4000)
+    one, other = join(servers, 4000)
     one.send(b"by the wire")
     assert other.recv(100) == b"by the wire"
     for server in servers:
@@ -278,7 +278,7 @@ def test_many_connections_at_once(wire: str, servers: list[Server]) -> None:
     _plug(servers, wire)
     _listen(servers[1])
     with contextlib.ExitStack() as stack:
-        pairs = [_join(servers, 5000 + i) for i in range(300)]
+        pairs = [join(servers, 5000 + i) for i in range(300)]
         for pair in pairs:
             for end in pair:
                 stack.enter_context(end)

@@ -38,7 +38,15 @@ uint32_t um_first_sequence(const ip_addr_t *local, uint16_t local_port,
 struct tcp_pcb;
 struct tcp_hdr;
 
-err_t um_segment_came(const struct tcp_pcb *pcb, const struct tcp_hdr *header);
+/* A header's options: first_len bytes of them behind it, and the rest. */
+struct um_tcp_options {
+    const uint8_t *first, *rest;
+    uint16_t first_len, len;
+};
+
+/* Return: ERR_OK. */
+err_t um_segment_came(const struct tcp_pcb *pcb, const struct tcp_hdr *header,
+                      const struct um_tcp_options *options);
 /* Return: options, to which nothing is added. */
 uint32_t *um_segment_leaves(struct tcp_hdr *header, const struct tcp_pcb *pcb,
                             uint32_t *options);

@@ -93,6 +93,10 @@
 #define TCP_LISTEN_BACKLOG 1
 #define SO_REUSE           1
 #define TCP_QUEUE_OOSEQ    1
+/* The peer is told what we have beyond a hole; what it tells of that kind is for
+ * recovery.c. */
+#define LWIP_TCP_SACK_OUT     1
+#define LWIP_TCP_MAX_SACK_NUM 4
 /* Of an MTU of 65,535; tcp_eff_send_mss() brings it down to the card's. */
 #define TCP_MSS 65495
 /* We write without copying, so no room is to be kept in a segment: it would
@@ -129,7 +133,9 @@ extern uint32_t um_tcp_window;
 #define LWIP_HOOK_ND6_GET_GW              um_gateway6
 #define LWIP_HOOK_TCP_ISN                 um_first_sequence
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, len, len1, opt2, p)            \
-    um_segment_came(pcb, header)
+    um_segment_came(pcb, header,                                               \
+                    &(const struct um_tcp_options){                            \
+                        (const u8_t *)(header) + TCP_HLEN, opt2, len1, len})
 #define LWIP_HOOK_TCP_OUT_ADD_TCPOPTS(p, header, pcb, options)                 \
     um_segment_leaves(header, pcb, options)
 #define LWIP_HOOK_DHCP_APPEND_OPTIONS(netif, dhcp, state, message, type, len)  \
