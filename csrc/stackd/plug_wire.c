@@ -35,7 +35,7 @@ enum {
     LISTENER, /* places in the array of pollfds */
     CALLER,
     HELLO_MS = 5000, /* for a peer to say what it can */
-    BUSY_MS = 1000,  /* for an end that has just gone to be noticed as gone */
+    BUSY_MS = 3000,  /* for an end that has just gone to be noticed as gone */
     PAUSE_MS = 20,
     PAUSE_MAX_MS = 1000,
     TRIES = 1000, /* each fails only where another process was faster */

@@ -1136,3 +1136,71 @@ def test_pieces_that_never_become_whole_are_no_hindrance(
     while (got := pair.hear(1, Kind.RECEIVED)).protocol != socket.IPPROTO_UDP:
         pass
     assert got.data == noise(20000)
+
+
+# ---- links that go away and come back ----
+
+
+def _replug(one: Lab) -> None:
+    """Pull stack 0's cable, and plug it in again three seconds later."""
+    one.stacks[0].link_down()
+    assert one.hear(0, Kind.LOST).card == 2
+    one.wait(3)
+    one.seen.clear()
+    one.stacks[0].link_up(1500)
+    assert one.hear(0, Kind.FOUND).mtu == 1500
+    one.settle()
+
+
+def _announces(frame: bytes) -> bool:
+    """Whether this is an ARP that asks for its sender's own address."""
+    return _type(frame) == _ARP and frame[28:32] == frame[38:42]
+
+
+@_BOTH
+def test_a_connection_outlives_its_link(pair: Lab, mine: str, yours: str) -> None:
+    source, sink = join(pair, mine, yours)
+    data, got = noise(150_000), bytearray()
+    source.send(data[:100_000])
+    pair.stacks[0].link_down()
+    source.send(data[100_000:])
+    _replug(pair)
+    assert any(_announces(f) for side, f in pair.seen if side == 0)
+
+    def is_all_there() -> bool:
+        if _peek(sink):
+            got.extend(sink.recv(1 << 20))
+        return len(got) == len(data)
+
+    pair.run(is_all_there)
+    assert bytes(got) == data
+
+
+def test_a_lease_is_asked_for_again_by_a_new_link(
+    leased: tuple[Lab, DhcpServer],
+) -> None:
+    one, server = leased
+    server.asked.clear()
+    _replug(one)
+    one.run(lambda: 3 in server.asked)
+
+
+def test_routers_are_asked_by_a_new_link(library: Path, tmp_path: Path) -> None:
+    with lab(library, tmp_path, flags=(Flag.SLAAC, Flag.NONE), addresses=False) as one:
+        one.ready()
+        _replug(one)
+        assert any(_asks_routers(f) for side, f in one.seen if side == 0)
+
+
+def test_the_link_has_a_smaller_mtu(library: Path, tmp_path: Path) -> None:
+    """The other end of a wire may take less than was asked for."""
+    with lab(library, tmp_path, mtu=9000) as one:
+        one.ready()
+        for stack in one.stacks:
+            stack.link_up(1500)
+        one.settle()
+        source, sink = join(one, *PEERS[0])
+        one.seen.clear()
+        data = noise(100_000)
+        assert pour(one, source, sink, data) == data
+        assert max(len(frame) for _, frame in one.seen) == 1514
