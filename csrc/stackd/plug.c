@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -126,10 +127,17 @@ static bool hear_card(struct um_plug *plug)
     return true;
 }
 
+/* A handler, for a command would inherit that it is ignored. */
+static void go_on(int number)
+{
+    (void)number;
+}
+
 int um_plug_run(int line, int card)
 {
     struct um_plug plug = {.line = line, .card = card};
     setpgid(0, 0); /* with what plug-ins start, and nobody else */
+    signal(SIGPIPE, go_on); /* of a plug-in's command that has ended */
     for (bool goes_on = true; goes_on;) {
         struct pollfd fds[2 + UM_PLACE_FDS] = {{line, POLLIN, 0},
                                                {card, POLLIN, 0}};

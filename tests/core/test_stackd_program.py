@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -322,3 +323,15 @@ def test_a_place_that_cannot_be_opened_says_why() -> None:
     assert plug.plug("nosuch://x", 1500) != 0
     plug.card.close()
     assert plug.close() == (0, "")
+
+
+def test_a_plug_in_that_hangs_ends_with_the_supervisor(tmp_path: Path) -> None:
+    plug = Plug()
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(tmp_path / "ctl"))
+        mute.listen()
+        mute.settimeout(_SECONDS)
+        plug.send(Packet(Kind.PLUG, mtu=1500, data=f"vde://{tmp_path}".encode()))
+        with mute.accept()[0]:  # it waits for an answer now
+            plug.card.close()
+            assert plug.close() == (-signal.SIGIO, "")
