@@ -136,7 +136,7 @@ static void go_on(int number)
 int um_plug_run(int line, int card)
 {
     struct um_plug plug = {.line = line, .card = card};
-    setpgid(0, 0); /* with what plug-ins start, and nobody else */
+    setpgid(0, 0);          /* with what plug-ins start, and nobody else */
     signal(SIGPIPE, go_on); /* of a plug-in's command that has ended */
     for (bool goes_on = true; goes_on;) {
         struct pollfd fds[2 + UM_PLACE_FDS] = {{line, POLLIN, 0},
