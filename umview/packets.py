@@ -106,6 +106,13 @@ def neighbour_message(card: int, address: Address, mac: bytes) -> bytes:
     return bytes(ffi.buffer(packet))
 
 
+def announce_message(card: int, advertisement: bytes) -> bytes:
+    """Return the message that makes a card a router (UM_PACKET_ANNOUNCE)."""
+    packet = _packet(lib.UM_PACKET_ANNOUNCE, card)
+    packet.len = len(advertisement)
+    return bytes(ffi.buffer(packet)) + advertisement
+
+
 def forward_message() -> bytes:
     """Return the message that turns forwarding on (UM_PACKET_FORWARD)."""
     packet = _packet(lib.UM_PACKET_FORWARD, 0)

@@ -85,6 +85,10 @@ class StackServer:
         """Name a card's gateway."""
         self.line.send(packets.gateway_message(card, gateway))
 
+    def announce(self, card: int, advertisement: bytes) -> None:
+        """Have a card send a router advertisement now and then."""
+        self.line.send(packets.announce_message(card, advertisement))
+
     def forward(self) -> None:
         """Let it forward packets from card to card."""
         self.line.send(packets.forward_message())

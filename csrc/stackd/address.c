@@ -35,12 +35,14 @@
 #include "lwip/priv/nd6_priv.h"
 #include "lwip/prot/dhcp.h"
 #include "lwip/prot/nd6.h"
+#include "lwip/timeouts.h"
 #include "netif/ethernet.h"
 #include "port/hooks.h"
 #include "stackd.h"
 
 enum {
     V4_PREFIX = 96,
+    ANNOUNCE_MS = 10000,
     SLAAC_PREFIX = 64, /* which lwIP takes every prefix for */
     ARP_ETHERNET = 1,  /* kind of hardware */
     ARP_TARGET = 24,   /* in an ARP packet */
@@ -711,6 +713,48 @@ void um_addresses_tell(struct um_stackd *d)
 
 /* ---- life ---- */
 
+/* ---- a router's own advertisements ---- */
+
+static void announce(struct um_card *card)
+{
+    ip6_addr_t to;
+    ip6_addr_set_allnodes_linklocal(&to);
+    ip6_addr_assign_zone(&to, IP6_MULTICAST, &card->netif);
+    send_nd(&card->netif, netif_ip6_addr(&card->netif, 0), &to, card->announced,
+            card->announced_len);
+}
+
+static void announce_again(void *arg)
+{
+    announce(arg);
+    sys_timeout(ANNOUNCE_MS, announce_again, arg);
+}
+
+void um_card_solicited(struct um_card *card)
+{
+    if (card->announced)
+        announce(card);
+}
+
+void um_card_announce(struct um_stackd *d, const struct um_packet *packet,
+                      const uint8_t *data)
+{
+    struct um_card *card = um_card_find(d, packet->card);
+    if (!card || card->announced || packet->len < sizeof(struct ra_header) ||
+        packet->len > card->netif.mtu)
+        return;
+    card->announced = malloc(packet->len);
+    if (!card->announced)
+        return;
+    memcpy(card->announced, data, packet->len);
+    card->announced_len = (uint16_t)packet->len;
+    ip6_addr_t routers;
+    ip6_addr_set_allrouters_linklocal(&routers);
+    ip6_addr_assign_zone(&routers, IP6_MULTICAST, &card->netif);
+    mld6_joingroup_netif(&card->netif, &routers);
+    announce_again(card);
+}
+
 void um_addresses_begin(struct um_card *card)
 {
     struct netif *netif = &card->netif;
@@ -753,6 +797,8 @@ void um_addresses_renew(struct um_card *card)
 
 void um_addresses_end(struct um_card *card)
 {
+    sys_untimeout(announce_again, card);
+    free(card->announced);
     while (card->aliases)
         remove_alias(card, &card->aliases);
     dhcp_stop(&card->netif);

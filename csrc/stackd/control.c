@@ -134,6 +134,9 @@ static void obey(struct um_stackd *d, const struct um_packet *packet,
     case UM_PACKET_GROUP:
         um_card_group(d, packet);
         break;
+    case UM_PACKET_ANNOUNCE:
+        um_card_announce(d, packet, data);
+        break;
     case UM_PACKET_NEIGHBOUR:
         um_card_neighbour(d, packet);
         break;

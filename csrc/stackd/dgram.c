@@ -189,6 +189,8 @@ static u8_t icmp_came(void *arg, struct raw_pcb *pcb, struct pbuf *p,
     if (!icmp_is_right(p, skip))
         return 0; /* lwIP drops it */
     pass(d, p, skip, 0, 0, pcb->protocol);
+    if (ip_current_is_v6() && d->scratch[0] == ICMP6_TYPE_RS)
+        um_card_solicited(um_card_of(ip_current_input_netif()));
     if (heed(d->scratch, p->tot_len - skip))
         return 0;
     pbuf_free(p);

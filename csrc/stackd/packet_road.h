@@ -43,6 +43,7 @@ enum um_packet_kind {
     UM_PACKET_SEND,    /* protocol, local, remote, card, ttl, tos; data */
     UM_PACKET_OPTIONS, /* id, ttl, tos; data: struct um_packet_options */
     UM_PACKET_ADMIT,   /* id of a listener: it is still there */
+    UM_PACKET_ANNOUNCE, /* card; data: the router advertisement that it sends */
     UM_PACKET_NEIGHBOUR, /* card, remote (IPv4), mac: where to find it */
     /* From the stack server. */
     UM_PACKET_READY = 64, /* id or card, error; of a card: mtu, mac */

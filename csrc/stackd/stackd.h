@@ -80,6 +80,8 @@ struct um_card {
     struct um_alias *aliases; /* its further IPv4 addresses */
     /* How long a prefix each IPv6 address was given with; 0: it was not. */
     uint8_t prefix6[LWIP_IPV6_NUM_ADDRESSES];
+    uint8_t *announced; /* as a router; NULL: it is none */
+    uint16_t announced_len;
     ip6_addr_t gateway6; /* a given one, or "any" */
     struct um_servers servers[UM_SERVER_SOURCES];
     char domain[UM_DOMAIN_MAX];
@@ -217,6 +219,11 @@ void um_addresses_renew(struct um_card *card);
 void um_addresses_end(struct um_card *card);
 /* Do what a message asks for. */
 int um_card_address(struct um_stackd *d, const struct um_packet *packet);
+/* Have a card say, now and then, that it is a router. */
+void um_card_announce(struct um_stackd *d, const struct um_packet *packet,
+                      const uint8_t *data);
+/* Somebody on its link asks for routers. */
+void um_card_solicited(struct um_card *card);
 /* Note where a neighbour is found, as if it had said so. */
 void um_card_neighbour(struct um_stackd *d, const struct um_packet *packet);
 int um_card_gateway(struct um_stackd *d, const struct um_packet *packet);

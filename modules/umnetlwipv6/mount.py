@@ -183,6 +183,8 @@ def _flags(card: CardPlan, plan: Plan) -> CardAt:
 
 
 def _configure(server: StackServer, plan: Plan, cards: tuple[Card, ...]) -> None:
+    from . import announce
+
     for card in cards[1:]:
         if plan.cards[card.number - 2].is_nat:
             continue
@@ -190,6 +192,11 @@ def _configure(server: StackServer, plan: Plan, cards: tuple[Card, ...]) -> None
             server.add_address(card.number, own)
         for gateway in card.gateways:
             server.add_gateway(card.number, gateway)
+        if card.name in plan.announced:
+            announcement = plan.announced[card.name]
+            server.announce(
+                card.number, announce.encode(announcement, card.mac, card.mtu)
+            )
     if plan.routes:
         server.forward()
 

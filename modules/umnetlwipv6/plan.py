@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from umview.errors import UmviewError
 from umview.runtime import is_name
 from umview.view import Address, Interface
+
+if TYPE_CHECKING:
+    from .announce import Announcement
 
 NAT = "nat0"
 """The card that leads out by sockets of the host: no packets, no stack server."""
@@ -29,7 +33,7 @@ _FORWARD = (
     r"(?:(?P<host>\[[^]]*\]|[^:]*):)?(?P<from>[0-9]+):(?P<to>[0-9]+)(?P<udp>/udp)?"
 )
 _NAME_MAX = 64  # what struct new_utsname holds
-_SCHEMES = {"vd": "vde://", "tp": "tap://", "tn": "tun://"}
+_SCHEMES = {"vd": "vde://", "tp": "tap://"}
 _MTU_MIN, _MTU_MAX = 1280, 65500
 _ETHERNET = 1500
 _AGNO = (
@@ -105,6 +109,7 @@ class Plan(NamedTuple):
         forwards: The ports of the host that lead into the view.
         host: Whether the gateways of nat0 lead to the host's loopback.
         routes: Whether packets are forwarded from card to card.
+        announced: What cards announce to their links as routers, by their names.
         files: Whether /etc/resolv.conf and its like are the view's.
     """
 
@@ -116,6 +121,7 @@ class Plan(NamedTuple):
     forwards: tuple[Forward, ...] = ()
     host: bool = False
     routes: bool = False
+    announced: Mapping[str, Announcement] = MappingProxyType({})
     files: bool = True
 
     @property
@@ -152,6 +158,9 @@ def parse(options: Iterable[str]) -> Plan:
     if not plan.versions:
         raise UmviewError("v4 and v6 exclude each other: leave both out to have both")
     cards = tuple(_completed(card, plan.versions) for card in plan.cards)
+    for name in plan.announced:
+        if not any(card.name == name and not card.is_nat for card in plan.cards):
+            raise UmviewError(f"ra: no card for packets is called {name}")
     if (plan.forwards or plan.host) and not plan.nat:
         raise UmviewError("fwd= and host lead through nat0: add nat0")
     return plan._replace(cards=cards)
@@ -173,6 +182,10 @@ def _card(option: str, count: int) -> CardPlan | None:
     match = re.fullmatch(_CARD, name)
     if not match:
         return None
+    if match["kind"] == "tn":
+        raise UmviewError(
+            f"{name}: VDE plugs into no tun interface; take a tap, as in tp0=tap0"
+        )
     vnl = value if "://" in value else _SCHEMES[match["kind"]] + value
     return CardPlan(name, vnl, mtu=_ETHERNET - _AGNO * vnl.startswith("agno://"))
 
@@ -346,6 +359,14 @@ def _name(option: str, text: str) -> str:
     return text
 
 
+def _ra(plan: Plan, value: str) -> Plan:
+    from .announce import read
+
+    if 6 not in plan.versions:
+        raise UmviewError(f"ra={value}: IPv6 is off")
+    return plan._replace(announced=read(value), routes=True)
+
+
 def _only(version: int) -> Callable[[Plan], Plan]:
     def change(plan: Plan) -> Plan:
         left = tuple(one for one in plan.versions if one == version)
@@ -367,6 +388,7 @@ _VALUES: dict[str, Callable[[Plan, str], Plan]] = {
     "domain": _domain,
     "fwd": _fwd,
     "hostname": _hostname,
+    "ra": _ra,
 }
 _CARD_VALUES: dict[str, Callable[[CardPlan, str], CardPlan]] = {
     "ip": _ip,
@@ -375,9 +397,9 @@ _CARD_VALUES: dict[str, Callable[[CardPlan, str], CardPlan]] = {
     "mac": _mac,
 }
 _KNOWN = (
-    "vdN[=VNL], tpN[=TAP], tnN[=TUN], wire=NAME, nat0, lo; for the card before them: "
+    "vdN[=VNL], tpN[=TAP], wire=NAME, nat0, lo; for the card before them: "
     "ip=ADDRESS/PREFIX, gw=ADDRESS, mtu=BYTES, mac=ADDRESS, eth, dhcp, dhcp6, rd, "
     "slaac, auto, auto4, auto6; for the view: dns=ADDRESS, domain=NAME, "
-    "hostname=NAME, forward, v4, v6, nofiles; with nat0: "
+    "hostname=NAME, forward, ra=FILE, v4, v6, nofiles; with nat0: "
     "fwd=[HOSTADDR:]HOSTPORT:PORT[/udp], host"
 )

@@ -78,6 +78,24 @@ assert s.getsockname()[0] == "10.0.2.15", s
 """
 
 
+_UNTIL_ROUTED = """
+import subprocess, sys, time
+for _ in range(300):
+    found = subprocess.run(["ip", "-6", "route"], capture_output=True, text=True).stdout
+    if "default via fe80::" in found:
+        break
+    time.sleep(.1)
+else:
+    raise SystemExit(found)
+for _ in range(300):
+    if not subprocess.run(["ping", "-c1", "-W1", sys.argv[1]]).returncode:
+        break
+    time.sleep(.1)
+else:
+    raise SystemExit("no answer")
+"""
+
+
 def _dnsmasq(switch: Switch, user: User, *words: str) -> list[str]:
     return [
         *("dnsmasq", "-d", "-C", "/dev/null", "--no-resolv", "--no-hosts"),
@@ -411,3 +429,26 @@ def test_without_addresses_a_card_has_its_link(user: User, switch: Switch) -> No
         assert "Invalid argument" in said
         said = site.run(SYSTEM_PYTHON, "-c", _STREAM, "10.9.9.9", status=1).err
         assert "Network is unreachable" in said
+
+
+def test_a_view_is_the_router_that_others_hear(user: User, switch: Switch) -> None:
+    """Of hosts of both kinds: a view, and one with the kernel's stack."""
+    network = "fd00:300::"
+    announced = user.folder / "announced"
+    announced.write_text(
+        f"vd0 prefix {network}/64  # for all\nvd0 dns {network}1\n"
+        f"vd0 domain {_DOMAIN}\n"
+    )
+    router = f"vd0={switch.vnl}", f"ip={network}1/64", f"ra={announced}"
+    own = f"vd0={switch.vnl}", "mac=02:00:00:00:00:42", "slaac"
+    with (
+        open_host(user, "router", *router),
+        open_host(user, "client", *own) as view,
+        open_kernel(user, "kernel", f"vd0={switch.vnl}") as kernel,
+    ):
+        addresses = _addresses(view.run("ip", "-j", "address").out)
+        assert f"{network}ff:fe00:42/64" in addresses
+        assert _cat(view, "/etc/resolv.conf") == f"nameserver {network}1\n"
+        assert "default via fe80::" in view.run("ip", "-6", "route").out
+        kernel.run(SYSTEM_PYTHON, "-c", _UNTIL_ROUTED, f"{network}1")
+        kernel.run("ping", "-c1", "-W9", f"{network}ff:fe00:42")

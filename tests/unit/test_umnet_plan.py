@@ -141,6 +141,9 @@ def test_forward(text: str, forward: tuple[str, int, int, socket.SocketKind]) ->
         "vd0,mtu=65501",
         "vd0,mac=01:00:00:00:00:01",
         "vd0,dhcp=1",
+        "tn0",
+        "vd0,ra=/nosuch",
+        "vd0,ra=/dev/null,ra=/etc/passwd",
     ],
 )
 def test_nonsense_is_refused_in_one_line(option: str) -> None:
@@ -250,8 +253,6 @@ def test_words_are_of_the_card_before_them() -> None:
         ("vd0", "vde://"),
         ("vd12=", "vde://"),
         ("vd0=vxvde://239.0.0.1", "vxvde://239.0.0.1"),
-        ("tn0", "tun://"),
-        ("tn1=tun4", "tun://tun4"),
         ("tp0", "tap://"),
     ],
 )
