@@ -27,6 +27,7 @@ enum {
     FRAME_MAX = 65536,
     PAUSE_MS = 50, /* before the first attempt to open it again */
     PAUSE_MAX_MS = 2000,
+    COMMAND_MS = 100, /* within them a command ends that cannot be run */
     FULL_MS = 2 /* until the next attempt to send; some descriptors of plug-ins
                    never say that there is room */
 };
@@ -43,8 +44,8 @@ struct vnl {
     VDECONN *conn; /* NULL: it is away */
     int pair;      /* our end, or -1: the stack server has its own descriptor */
     int pause_ms;
-    int64_t again_ms;
-    struct kept up, down; /* to the stack server; to the VNL */
+    int64_t again_ms, up_ms; /* when to open it again; when it was opened */
+    struct kept up, down;    /* to the stack server; to the VNL */
 };
 
 static struct vnl *vnl_of(struct um_place *place)
@@ -95,6 +96,13 @@ static void close_vnl(struct vnl *vnl)
     vnl->conn = NULL;
 }
 
+static bool has_ended(const struct vnl *vnl)
+{
+    struct pollfd data = {.fd = vde_datafd(vnl->conn), .events = POLLIN};
+    return strncmp(vnl->where, "cmd://", 6) == 0 &&
+           poll(&data, 1, COMMAND_MS) > 0 && !(data.revents & POLLIN);
+}
+
 /* Return: 0 or a negative errno, and it is away. */
 static int plug_in(struct vnl *vnl)
 {
@@ -102,6 +110,10 @@ static int plug_in(struct vnl *vnl)
     vnl->conn = open_vnl(vnl);
     if (!vnl->conn)
         return -errno;
+    if (has_ended(vnl)) {
+        close_vnl(vnl);
+        return -EPIPE;
+    }
     int data = vde_datafd(vnl->conn);
     fcntl(data, F_SETFL, fcntl(data, F_GETFL) | O_NONBLOCK);
     if (is_port_of_a_switch(vnl)) {
@@ -117,7 +129,7 @@ static int plug_in(struct vnl *vnl)
     }
     vnl->pair = ends[0];
     vnl->up.len = vnl->down.len = 0;
-    vnl->pause_ms = PAUSE_MS;
+    vnl->up_ms = um_plug_now_ms();
     return 0;
 }
 
@@ -137,6 +149,9 @@ static void unplug(struct vnl *vnl)
     vnl->pair = -1;
     if (vnl->conn)
         close_vnl(vnl);
+    /* A command that ends at once is not to be started all the time. */
+    if (um_plug_now_ms() - vnl->up_ms > PAUSE_MAX_MS)
+        vnl->pause_ms = PAUSE_MS;
     wait_again(vnl);
 }
 
@@ -149,6 +164,7 @@ static int open_place(struct um_plug *plug, const struct um_packet *order,
     vnl->place.kind = &um_plug_vnl;
     vnl->place.plug = plug;
     vnl->mtu = order->mtu;
+    vnl->pause_ms = PAUSE_MS;
     strcpy(vnl->where, where);
     int rc = plug_in(vnl);
     if (rc < 0) {

@@ -19,6 +19,8 @@ def advice(vnl: str, error: int) -> str:
     if error == errno.EPROTONOSUPPORT:
         wanted = " or ".join(schemes)
         return f"no plug-in {wanted} is installed; Debian's are libvdeplug-NAME"
+    if error == errno.EPIPE and schemes[0] == "cmd":
+        return "the command has ended at once"
     if error == errno.ENODEV:
         return f"man libvdeplug_{schemes[0]} says how it is written"
     closed = error in {errno.EPERM, errno.EACCES}

@@ -231,8 +231,9 @@ def _complaint(user: User, vnl: str) -> str:
         ("ptp:///nosuch/x", "No such file or directory"),
         ("agno:///nosuch{vde:///nosuch}", "No such file or directory"),
         ("pcap://nosuch", "Operation not permitted"),
+        ("cmd://nosuch", "Broken pipe: the command has ended at once"),
     ],
-    ids=["no-switch", "no-plug-in", "not-so-written", "ptp", "agno", "pcap"],
+    ids=["no-switch", "no-plug-in", "not-so-written", "ptp", "agno", "pcap", "cmd"],
 )
 def test_a_card_that_cannot_be_plugged_in(user: User, vnl: str, says: str) -> None:
     assert _complaint(user, vnl) == f"vd0: cannot plug into {vnl}: {says}"
