@@ -84,7 +84,8 @@ static bool is_port_of_a_switch(const struct vnl *vnl)
 }
 
 /* vde_close() waits for the command of cmd://, which may not care that its input
- * has ended. It is in our process group, which plug.c has made. */
+ * has ended. It is in our process group, which plug.c has made. (A command that
+ * takes the place of another is ended as well, and started again.) */
 static void close_vnl(struct vnl *vnl)
 {
     struct sigaction ignored = {.sa_handler = SIG_IGN}, before;
@@ -200,7 +201,10 @@ static int move_up(struct vnl *vnl)
         errno = 0;
         ssize_t n = vde_recv(vnl->conn, up->bytes, sizeof up->bytes, 0);
         if (n <= 0)
-            return n < 0 && (errno == EAGAIN || errno == EINTR) ? 1 : -EPIPE;
+            return n < 0 && (errno == EAGAIN || errno == EINTR ||
+                             errno == ECONNREFUSED)
+                       ? 1
+                       : -EPIPE;
         if (n == 1) /* a plug-in's word for "nothing" */
             return 1;
         up->len = (size_t)n;
@@ -250,6 +254,16 @@ static int wants(struct um_place *place, struct pollfd *ret)
     return vnl->down.len ? FULL_MS : -1;
 }
 
+/* Of udp://: nobody is at the other end yet. */
+static bool is_refused(const struct vnl *vnl)
+{
+    int error = 0;
+    socklen_t len = sizeof error;
+    return getsockopt(vde_datafd(vnl->conn), SOL_SOCKET, SO_ERROR, &error,
+                      &len) == 0 &&
+           error == ECONNREFUSED;
+}
+
 static void ready(struct um_place *place, const struct pollfd *fds)
 {
     struct vnl *vnl = vnl_of(place);
@@ -259,6 +273,7 @@ static void ready(struct um_place *place, const struct pollfd *fds)
             wait_again(vnl);
         return;
     }
+    bool refused = fds[DATA].revents & POLLERR && is_refused(vnl);
     if (vnl->pair >= 0) {
         bool up = fds[DATA].revents || vnl->up.len;
         bool down = fds[PAIR].revents || vnl->down.len;
@@ -269,7 +284,8 @@ static void ready(struct um_place *place, const struct pollfd *fds)
                 break;
     }
     if (rc < 0 || fds[CONTROL].revents ||
-        fds[DATA].revents & (POLLHUP | POLLERR | POLLNVAL))
+        fds[DATA].revents & (POLLHUP | POLLNVAL) ||
+        (fds[DATA].revents & POLLERR && !refused))
         unplug(vnl);
 }
 
