@@ -56,7 +56,7 @@ Options of umnetlwipv6: cards, each with the words after it, and options of umne
   nat0              the card of umnet, besides
   ip=ADDRESS/PREFIX gw=ADDRESS mtu=BYTES mac=ADDRESS   what a card has
   auto, auto4, auto6, dhcp, slaac, rd, dhcp6           what it asks its network for
-  forward           forward packets from card to card
+  forward, ra=FILE  forward packets from card to card; announce the router
 
 Examples:
   umview bash                                     a shell in a network of its own
