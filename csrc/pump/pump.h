@@ -57,7 +57,7 @@ struct um_conn {
     struct um_line *line;
     uint64_t id;
     struct um_dial *dial; /* that waits for it, or NULL */
-    uint16_t mss, mtu;    /* its longest segment, and its card's MTU */
+    uint16_t mss;         /* its longest segment */
     bool ending;
     bool closed;          /* under lock: the descriptors are gone */
     pthread_mutex_t lock; /* guards host.fd against being closed while the

@@ -762,13 +762,6 @@ void um_flow_options(struct um_stackd *d, const struct um_packet *packet,
 
 /* ---- connect ---- */
 
-static void say_lengths(const struct tcp_pcb *pcb, struct um_packet *packet)
-{
-    const struct netif *netif = ip_route(&pcb->local_ip, &pcb->remote_ip);
-    packet->mss = pcb->mss;
-    packet->mtu = netif ? netif->mtu : 0;
-}
-
 static err_t connected(void *arg, struct tcp_pcb *pcb, err_t err)
 {
     (void)err;
@@ -777,7 +770,7 @@ static err_t connected(void *arg, struct tcp_pcb *pcb, err_t err)
     flow->stands = true;
     flow->progress_ms = sys_now();
     obey_options(flow);
-    say_lengths(pcb, &packet);
+    packet.mss = pcb->mss;
     um_addr_from_lwip(flow->d, &pcb->local_ip, pcb->local_port, &packet.local);
     um_tell(flow->d, &packet, NULL, -1);
     return ERR_OK;
@@ -848,7 +841,7 @@ static err_t came(void *arg, struct tcp_pcb *pcb, err_t err)
     serve(flow);
     struct um_packet packet = {
         .kind = UM_PACKET_ACCEPTED, .id = flow->id, .listener = listener->id};
-    say_lengths(pcb, &packet);
+    packet.mss = pcb->mss;
     um_addr_from_lwip(d, &pcb->local_ip, pcb->local_port, &packet.local);
     um_addr_from_lwip(d, &pcb->remote_ip, pcb->remote_port, &packet.remote);
     um_tell(d, &packet, NULL, -1);

@@ -58,8 +58,8 @@ enum um_packet_kind {
                             or nothing */
     UM_PACKET_ASK,       /* id of a listener, local, remote: somebody begins to
                             connect. Answered: ADMIT, or CLOSE if it is gone */
-    UM_PACKET_CONNECTED, /* id, local, mss, mtu */
-    UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote, mss, mtu */
+    UM_PACKET_CONNECTED, /* id, local, mss */
+    UM_PACKET_ACCEPTED,  /* id (new), listener, local, remote, mss */
     UM_PACKET_ENDED,     /* id, error; after a reset the descriptor comes back,
                             for the program is to see it */
     UM_PACKET_LOST,      /* card: it has no link */

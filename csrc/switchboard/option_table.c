@@ -158,6 +158,12 @@ static bool is_local_stream(const struct um_sock *sock)
            sock->conn == NULL;
 }
 
+static bool is_by_packets(const struct um_sock *sock)
+{
+    return sock->state == UM_CONNECTED && sock->conn != NULL &&
+           sock->conn->line != NULL;
+}
+
 /* What the kernel lets the buffer of a connection grow to. */
 static int most_sndbuf(void)
 {
@@ -202,7 +208,9 @@ static int get_maxseg(struct um_call *call, uint8_t *ret, size_t asked)
     int mss = um_addr_is_v4(sock->peer.addr) ? LOOPBACK_MSS4 : LOOPBACK_MSS6;
     int most = um_option_int(sock, IPPROTO_TCP, TCP_MAXSEG, 0);
 
-    if (is_local_stream(sock))
+    if (is_by_packets(sock))
+        mss = sock->conn->mss;
+    if (is_local_stream(sock) || is_by_packets(sock))
         return option_give_int(ret, most > 0 && most < mss ? most : mss);
     return option_get_by_model(call, option_row_of(IPPROTO_TCP, TCP_MAXSEG),
                                IPPROTO_TCP, TCP_MAXSEG, ret, asked);
@@ -340,6 +348,12 @@ static int get_tcp_info(struct um_call *call, uint8_t *ret, size_t asked)
         info.tcpi_rtt = LOOPBACK_RTT_US;
         info.tcpi_rttvar = LOOPBACK_RTT_US / 2;
         info.tcpi_rcv_ssthresh = info.tcpi_rcv_space = LOOPBACK_MTU4;
+    }
+    if (is_by_packets(sock)) {
+        info.tcpi_options = TCPI_OPT_WSCALE;
+        info.tcpi_snd_mss = info.tcpi_rcv_mss = sock->conn->mss;
+        info.tcpi_advmss = sock->conn->mss;
+        info.tcpi_pmtu = um_stack_mtu(sock->stack, sock->local.addr);
     }
     memcpy(ret, &info, sizeof(info));
     return len;

@@ -355,7 +355,6 @@ static void accepted(struct um_line *line, const struct um_packet *packet)
     if (!conn)
         return; /* it stays unanswered */
     conn->mss = packet->mss;
-    conn->mtu = packet->mtu;
     for (;;) {
         struct um_sock *listener =
             um_port_find(line->stack, IPPROTO_TCP, &local, &peer);
@@ -499,7 +498,6 @@ static void obey(struct um_line *line, const struct um_packet *packet)
         conn = *place_of(line, packet->id);
         if (conn && conn->dial) {
             conn->mss = packet->mss;
-            conn->mtu = packet->mtu;
             um_dial_stands(conn->dial);
         }
         break;
