@@ -398,7 +398,7 @@ bool um_sock_alive(struct um_switchboard *sb, struct um_sock *sock)
 void um_collect(struct um_switchboard *sb, bool now)
 {
     uint32_t fresh = sb->socks_made - sb->socks_collected_at;
-    if (!now && (fresh < COLLECT_AFTER || fresh < sb->sock_count))
+    if (!now && (fresh < COLLECT_AFTER || fresh < sb->socks_left))
         return;
     sb->socks_collected_at = sb->socks_made;
     if (!mark_all(sb))
@@ -411,4 +411,5 @@ void um_collect(struct um_switchboard *sb, bool now)
                 um_sock_destroy(sb, sock);
         }
     }
+    sb->socks_left = sb->sock_count;
 }

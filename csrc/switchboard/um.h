@@ -675,6 +675,7 @@ struct um_switchboard {
 
     struct um_sock *socks[UM_SOCK_BUCKETS];
     uint32_t sock_count, socks_made, socks_collected_at, generation;
+    uint32_t socks_left; /* by the latest collection */
     int diag_fd;
     struct um_pidfd_slot pidfds[UM_PIDFD_SLOTS];
     bool wchan_tells; /* this kernel says who sleeps */
