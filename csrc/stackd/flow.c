@@ -159,8 +159,10 @@ static void forgotten(u8_t which, void *data)
 {
     (void)which;
     struct um_flow *flow = data;
-    if (flow)
-        flow->pcb = NULL;
+    if (!flow)
+        return;
+    flow->pcb = NULL;
+    um_recovery_end(&flow->recovery);
 }
 
 /* lwIP goes on alone, or is done. */
