@@ -758,6 +758,12 @@ void um_card_announce(struct um_stackd *d, const struct um_packet *packet,
 void um_addresses_begin(struct um_card *card)
 {
     struct netif *netif = &card->netif;
+    if (card->flags & UM_PACKET_ONLY_V4) {
+        netif->rs_count = 0;
+        if (card->flags & UM_PACKET_DHCP)
+            dhcp_start(netif);
+        return;
+    }
     netif_create_ip6_linklocal_address(netif, 1);
     begin_at_once(netif, 0);
     netif_set_ip6_autoconfig_enabled(netif,

@@ -27,7 +27,8 @@ enum {
     MTU_MIN = 1280, /* of IPv6 */
     SMALL = 16384,  /* a longer frame stays in the memory it was read to */
     QUEUE_MAX = 1 << 24,
-    SOURCE = 6, /* where its sender stands in a frame */
+    SOURCE = 6, /* where its sender stands in a frame ... */
+    TYPE = 12,  /* ... and what it carries */
     SHORTEST = 60,
     BEHIND = 64 /* bytes of nothing */
 };
@@ -187,8 +188,10 @@ void um_card_input(struct um_card *card, struct pbuf *p)
     const uint8_t *own = card->netif.hwaddr;
     struct netif *netif = um_address_netif(card, p);
     bool others = !(to[0] & 1) && memcmp(to, own, 6) != 0;
-    if (others || memcmp(to + SOURCE, own, 6) == 0 ||
-        netif->input(p, netif) != ERR_OK)
+    bool ipv6 =
+        to[TYPE] == ETHTYPE_IPV6 >> 8 && to[TYPE + 1] == (ETHTYPE_IPV6 & 0xff);
+    if (others || (ipv6 && card->flags & UM_PACKET_ONLY_V4) ||
+        memcmp(to + SOURCE, own, 6) == 0 || netif->input(p, netif) != ERR_OK)
         pbuf_free(p);
 }
 

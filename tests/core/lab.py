@@ -79,6 +79,7 @@ class Flag(IntFlag):
     ROUTERS = lib.UM_PACKET_ROUTERS
     TRAINS = lib.UM_PACKET_TRAINS
     WIRE = lib.UM_PACKET_WIRE
+    ONLY_V4 = lib.UM_PACKET_ONLY_V4
 
 
 class Name(NamedTuple):

@@ -1204,3 +1204,18 @@ def test_the_link_has_a_smaller_mtu(library: Path, tmp_path: Path) -> None:
         data = noise(100_000)
         assert pour(one, source, sink, data) == data
         assert max(len(frame) for _, frame in one.seen) == 1514
+
+
+def test_a_card_for_ipv4_only_is_silent_by_ipv6(library: Path, tmp_path: Path) -> None:
+    flags = (Flag.NONE, Flag.ONLY_V4)
+    with lab(library, tmp_path, flags=flags, addresses=False) as one:
+        for side, own in enumerate(("10.9.0.1/24", "10.9.0.2/24")):
+            one.stacks[side].add(own)
+        one.stacks[0].add("fd09::1/64")
+        one.stacks[0].send(_datagram("fd09::1", "fd09::2", b"who?"))
+        one.wait(12)
+        assert not [f for side, f in one.seen if side and _type(f) == 0x86DD]
+        source, sink = join(one, *PEERS[0])
+        source.send(b"IPv4")
+        one.settle()
+        assert sink.recv(10) == b"IPv4"

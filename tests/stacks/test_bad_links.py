@@ -103,7 +103,7 @@ def link(module_user: User) -> Iterator[Link]:
 @pytest.mark.parametrize(
     ("options", "size"),
     [
-        (["-l", "5"], 1 << 17),
+        (["-l", "5"], 1 << 20),
         (["-l", "3", "-L", "2"], 1 << 16),
         (["-d", "20+10"], 1 << 20),
         (["-d", "5+5", "-N"], 1 << 20),
