@@ -104,8 +104,8 @@ test-sanitised:
 		env UMVIEW_STACKD=build/sanitised ASAN_OPTIONS=detect_leaks=0 \
 		UMVIEW_FRAMES=20000 \
 		LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) \
-		$(PYTHON) -m pytest -p no:cacheprovider tests/core/test_stackd.py \
-		tests/core/test_forwarding.py tests/core/test_fuzz.py $(ARGS)
+		$(PYTHON) -m pytest -p no:cacheprovider tests/core $(ARGS) \
+		$(addprefix --ignore=tests/core/test_,ports.py tracee.py stackd_program.py)
 	scripts/unprivileged "build build/setting build/sanitised/stackd" \
 		env UMVIEW_STACKD=build/sanitised $(PYTHON) -m pytest -p no:cacheprovider \
 		tests/core/test_stackd_program.py tests/modules/test_umnetlwipv6_view.py \

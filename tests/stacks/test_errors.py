@@ -18,7 +18,7 @@ from tests.switch import Switch
 
 pytestmark = pytest.mark.view
 
-_PROGRAM = str(Path(__file__).parents[2] / "umview" / "stackd")
+_OURS = Path(__file__).parents[2] / "umview"
 
 _NOBODY = """
 import errno, socket, sys, threading
@@ -122,7 +122,7 @@ def _stack_servers() -> set[int]:
     found = set()
     for one in psutil.process_iter(["cmdline"]):
         words = one.info["cmdline"]
-        if words == [_PROGRAM]:
+        if words == [f"{os.environ.get('UMVIEW_STACKD', _OURS)}/stackd"]:
             found.add(one.pid)
     return found
 
