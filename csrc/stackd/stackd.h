@@ -122,10 +122,7 @@ struct um_listener {
     struct um_stackd *d;
     struct tcp_pcb *pcb;
     uint64_t id;
-    /* Of syn.c: what waits for the switchboard's word, and when that came. */
-    struct um_syns syns;
-    uint32_t admitted_ms;
-    bool admitted;
+    struct um_syns syns; /* of syn.c: what waits for the switchboard's word */
 };
 
 enum { UM_FLOW_BUCKETS = 4096 };

@@ -6,8 +6,7 @@
  * learns it when it looks. lwIP would go on to accept, only to reset what the
  * peer takes for a connection; so a listener is asked for before it answers. Its
  * first packets wait meanwhile, and then come anew: to lwIP's listener, or, if
- * that is gone, to be refused. A listener that was found there answers whatever
- * comes in the same millisecond, so that a crowd costs one question.
+ * that is gone, to be refused. All that come before the answer cost one question.
  *
  * A packet may be quicker than the word of the socket that it is for: the frame
  * is read before the message that was sent earlier. So what nobody waits for comes
@@ -18,7 +17,6 @@
 #include "lwip/ip.h"
 #include "lwip/prot/tcp.h"
 #include "lwip/raw.h"
-#include "lwip/sys.h"
 #include "lwip/tcp.h"
 #include "stackd.h"
 
@@ -85,8 +83,6 @@ static u8_t came(void *arg, struct raw_pcb *pcb, struct pbuf *p,
     if (pbuf_copy_partial(p, &header, sizeof header, at) != sizeof header)
         return 0;
     struct um_listener *listener = listener_at(d, lwip_ntohs(header.dest));
-    if (listener && listener->admitted && listener->admitted_ms == sys_now())
-        return 0;
     if (listener && !listener->syns.count)
         ask(listener, lwip_ntohs(header.src));
     um_syns_keep(listener ? &listener->syns : &d->strays, p);
@@ -127,8 +123,6 @@ void um_syns_admit(struct um_stackd *d, uint64_t id)
         listener = listener->next;
     if (!listener)
         return;
-    listener->admitted = true;
-    listener->admitted_ms = sys_now();
     um_syns_release(d, &listener->syns);
 }
 

@@ -97,6 +97,8 @@ static int route_by(const struct um_stack *stack, int protocol,
         return -EINVAL; /* on which link? */
     if (route->has_source)
         memcpy(source, route->source, 16);
+    if (!v4 && route->road == UM_ROAD_PACKET)
+        um_source_choose(stack, route->card, dest->addr, source);
     const struct um_map *map = find_map(stack, protocol, dest);
     if (!map)
         return route->road != UM_ROAD_PACKET || um_line_stands(stack)

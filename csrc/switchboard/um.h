@@ -430,6 +430,10 @@ void um_stack_set(struct um_stack *stack, const struct um_tables *tables);
 uint32_t um_stack_mtu(const struct um_stack *stack, const uint8_t addr[16]);
 /* Return: NULL if the stack has no such card. */
 const char *um_stack_card_name(const struct um_stack *stack, int card);
+/* source.c: the card's IPv6 address for packets to there (RFC 6724). Return: false
+ * if it has none. */
+bool um_source_choose(const struct um_stack *stack, int card,
+                      const uint8_t dest[16], uint8_t ret[16]);
 /* The card of what goes to a group and names no card. */
 int um_stack_groups_card(const struct um_stack *stack);
 int um_stack_card(const struct um_stack *stack, const uint8_t addr[16]);
