@@ -77,6 +77,8 @@ static void list(struct um_recovery *r)
     struct um_stackd *d = r->d;
     if (r->at)
         return;
+    r->moved_ms = sys_now();
+    r->probes = 0;
     r->next = d->under_way;
     if (r->next)
         r->next->at = &r->next;
@@ -105,11 +107,7 @@ void um_recovery_sent(struct um_recovery *r)
 {
     if (!r->pcb->unacked)
         return;
-    if (!r->at) {
-        r->moved_ms = sys_now();
-        r->probes = 0;
-        list(r);
-    }
+    list(r);
     if (!r->timing) {
         r->timing = true;
         r->timed = r->pcb->snd_nxt;
@@ -252,6 +250,8 @@ void um_recovery_heard(struct um_recovery *r, const struct tcp_hdr *header,
         r->doubtful = false;
         r->undo = 2 * (sys_now() - r->first_ms) < r->shortest;
     }
+    if (pcb->unsent) /* a window may open */
+        list(r);
     read_sacks(r, options, ack);
     prune(r, ack);
     r->heard = true;
@@ -430,7 +430,7 @@ static void tick(void *arg)
         next = r->next;
         if (r->pcb->unacked)
             probe(r);
-        else if (!r->pcb->unsent)
+        else
             unlist(r);
     }
     d->ticking = d->under_way != NULL;
