@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -28,8 +29,11 @@ def _processes() -> list[psutil.Process]:
 
 def _sockets(process: psutil.Process) -> int:
     """Count the sockets of a process (a supervisor keeps pidfds of threads, too)."""
-    links = [fd.readlink() for fd in Path(f"/proc/{process.pid}/fd").iterdir()]
-    return sum(str(link).startswith("socket:") for link in links)
+    count = 0
+    for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += str(fd.readlink()).startswith("socket:")
+    return count
 
 
 def _load(place: Place, count: int) -> None:

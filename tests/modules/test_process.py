@@ -41,8 +41,10 @@ def runs_python(pid: int) -> bool:
 
 
 def views(user: User) -> list[str]:
-    folder = user.runtime / "umview"
-    return sorted(os.listdir(folder)) if folder.exists() else []
+    try:
+        return sorted(os.listdir(user.runtime / "umview"))
+    except FileNotFoundError:
+        return []
 
 
 @pytest.mark.parametrize("how", ["plain", "nohup", "closed", "chld"])
