@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WHERE_MAX = 4096 };
+enum { WHERE_MAX = 4096, CLOSE_SECONDS = 2 };
 
 struct um_plug {
     int line; /* to the supervisor */
@@ -133,6 +133,12 @@ static void go_on(int number)
     (void)number;
 }
 
+static void end_all(int number)
+{
+    (void)number;
+    kill(0, SIGKILL);
+}
+
 int um_plug_run(int line, int card)
 {
     struct um_plug plug = {.line = line, .card = card};
@@ -154,6 +160,11 @@ int um_plug_run(int line, int card)
             goes_on = hear_card(&plug);
         if (fds[0].revents)
             goes_on = goes_on && take_order(&plug);
+    }
+    /* A plug-in may wait for its command, which may not care. */
+    if (getpgrp() == getpid()) {
+        signal(SIGALRM, end_all);
+        alarm(CLOSE_SECONDS);
     }
     if (plug.place)
         plug.place->kind->close(plug.place);
