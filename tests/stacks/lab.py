@@ -10,6 +10,18 @@ import pytest
 
 from tests.apps.lab import Site, User, require
 
+ECHO_SERVER = """
+import socket
+s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+print("serves", flush=True)
+while True:
+    c, _ = s.accept()
+    with c:
+        while data := c.recv(1 << 16):
+            c.sendall(data)
+"""
+"""A program in Python: what port 80 is sent, it sends back."""
+
 
 @contextlib.contextmanager
 def open_host(user: User, name: str, *options: str) -> Iterator[Site]:

@@ -11,21 +11,10 @@ from typing import NamedTuple
 import pytest
 
 from tests.apps.lab import SYSTEM_PYTHON, Site, User, require
-from tests.stacks.lab import open_host
+from tests.stacks.lab import ECHO_SERVER, open_host
 from tests.switch import Switch, open_switch
 
 _SECONDS = 30
-
-_SERVER = """
-import socket
-s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
-print("serves", flush=True)
-while True:
-    c, _ = s.accept()
-    with c:
-        while data := c.recv(1 << 16):
-            c.sendall(data)
-"""
 
 _CLIENT = """
 import os, socket, sys, threading
@@ -88,7 +77,7 @@ def _open_link(user: User, *words: str) -> Iterator[Link]:
         with (
             open_host(user, "client", near.card(1), *words) as client,
             open_host(user, "server", far.card(2), *words) as server,
-            server.serve(SYSTEM_PYTHON, "-c", _SERVER, says="serves"),
+            server.serve(SYSTEM_PYTHON, "-c", ECHO_SERVER, says="serves"),
         ):
             yield Link(client, server, near, far, user)
 

@@ -7,18 +7,8 @@ import os
 import time
 
 from tests.apps.lab import SYSTEM_PYTHON, Program, Site, User
-from tests.stacks.lab import open_host
+from tests.stacks.lab import ECHO_SERVER, open_host
 from tests.switch import open_switch
-
-_SERVER = """
-import socket
-s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
-while True:
-    c, _ = s.accept()
-    while data := c.recv(1 << 16):
-        c.sendall(data)
-    c.close()
-"""
 
 _CLIENT = """
 import os, socket, sys, threading
@@ -45,7 +35,7 @@ def test_a_wire_between_views(user: User) -> None:
     """Whichever comes first; either may end and come back."""
     first = open_host(user, "first", _end(1))
     server = first.__enter__()
-    with server.serve(SYSTEM_PYTHON, "-c", _SERVER, port=80):
+    with server.serve(SYSTEM_PYTHON, "-c", ECHO_SERVER, port=80):
         for name in ("second", "third"):
             with open_host(user, name, _end(2)) as client:
                 done = client.run(SYSTEM_PYTHON, "-c", _CLIENT, "10.0.0.1", "fd00::1")
@@ -53,7 +43,7 @@ def test_a_wire_between_views(user: User) -> None:
     with open_host(user, "fourth", _end(2)) as other:
         first.__exit__(None, None, None)
         with (
-            other.serve(SYSTEM_PYTHON, "-c", _SERVER, port=80),
+            other.serve(SYSTEM_PYTHON, "-c", ECHO_SERVER, port=80),
             open_host(user, "fifth", _end(1)) as client,
         ):
             done = client.run(SYSTEM_PYTHON, "-c", _CLIENT, "10.0.0.2", "fd00::2")

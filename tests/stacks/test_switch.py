@@ -5,18 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.apps.lab import SYSTEM_PYTHON, User
-from tests.stacks.lab import open_host
+from tests.stacks.lab import ECHO_SERVER, open_host
 from tests.switch import Switch
-
-_SERVER = """
-import socket
-s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
-while True:
-    c, _ = s.accept()
-    while data := c.recv(1 << 16):
-        c.sendall(data)
-    c.close()
-"""
 
 _CLIENT = """
 import socket, sys
@@ -32,7 +22,7 @@ def test_a_stream_between_two_views(user: User, switch: Switch, family: int) -> 
     with (
         open_host(user, "server", switch.card(1)) as server,
         open_host(user, "client", switch.card(2)) as client,
-        server.serve(SYSTEM_PYTHON, "-c", _SERVER, port=80),
+        server.serve(SYSTEM_PYTHON, "-c", ECHO_SERVER, port=80),
     ):
         host = switch.host(1) if family == 4 else switch.host6(1)
         done = client.run(SYSTEM_PYTHON, "-c", _CLIENT, host)

@@ -11,19 +11,8 @@ import pytest
 
 from tests.apps.lab import SYSTEM_PYTHON, Site, User, require
 from tests.setting import umview
-from tests.stacks.lab import open_host, open_kernel
+from tests.stacks.lab import ECHO_SERVER, open_host, open_kernel
 from tests.switch import Switch
-
-_SERVER = """
-import socket
-s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
-print("serves", flush=True)
-while True:
-    c, _ = s.accept()
-    with c:
-        while data := c.recv(1 << 16):
-            c.sendall(data)
-"""
 
 _CLIENT = """
 import os, socket, sys, threading
@@ -84,7 +73,7 @@ def _ready(site: Site) -> contextlib.AbstractContextManager[None]:
 
 
 def _check(server: Site, client: Site, hosts: tuple[str, ...]) -> None:
-    with server.serve(SYSTEM_PYTHON, "-c", _SERVER, says="serves"):
+    with server.serve(SYSTEM_PYTHON, "-c", ECHO_SERVER, says="serves"):
         done = client.run(SYSTEM_PYTHON, "-c", _CLIENT, *hosts, timeout=60)
     assert done.out.split() == ["True"] * len(hosts)
     for host in hosts:
@@ -122,7 +111,7 @@ def test_vxvde_joins_views_of_two_network_namespaces(
     ):
         for host in (one, other):
             host.run("ip", "route", "add", "239.0.0.0/8", "dev", "vd0")
-        command = view(1, SYSTEM_PYTHON, "-c", _SERVER)
+        command = view(1, SYSTEM_PYTHON, "-c", ECHO_SERVER)
         with one.serve(*command, says="serves"):
             done = other.run(*view(2, SYSTEM_PYTHON, "-c", _CLIENT, *_hosts(1)))
     assert done.out.split() == ["True", "True"]
@@ -279,7 +268,7 @@ def _require_tun() -> None:
 def test_a_tap_leads_to_the_kernel(user: User) -> None:
     _require_tun()
     card = "tp0=tap0,ip=10.0.7.1/24,ip=fd00:7::1/64"
-    view = umview("-p", f"umnetlwipv6,{card}", SYSTEM_PYTHON, "-c", _SERVER)
+    view = umview("-p", f"umnetlwipv6,{card}", SYSTEM_PYTHON, "-c", ECHO_SERVER)
     with open_kernel(user, "kernel") as kernel:
         for words in ("tuntap add tap0 mode tap", "link set tap0 up"):
             kernel.run("ip", *words.split())
@@ -299,7 +288,7 @@ def test_vdens_meets_a_view(user: User, switch: Switch) -> None:
     )
     with (
         open_host(user, "server", _card(switch.vnl, 1)) as server,
-        server.serve(SYSTEM_PYTHON, "-c", _SERVER, says="serves"),
+        server.serve(SYSTEM_PYTHON, "-c", ECHO_SERVER, says="serves"),
     ):
         done = subprocess.run(
             user.command(["vdens", switch.vnl, "sh", "-c", script, _CLIENT], "native"),
