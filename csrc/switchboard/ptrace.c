@@ -563,11 +563,11 @@ static int64_t now_us(void)
  * Stops come in bursts, and to be woken by one across CPUs takes longer than to
  * answer it (observed on Linux 6.18: 170 to 330 us, where asking again takes
  * 20): so who has answered one asks on for a while, before it sleeps. */
-static void ptrace_ready(struct um_switchboard *sb, short revents)
+static void ptrace_ready(struct um_switchboard *sb, const struct pollfd *source)
 {
     struct signalfd_siginfo info;
     int status;
-    if (revents & POLLIN && read(sb->tracer_fd, &info, sizeof info) > 0)
+    if (source->revents & POLLIN && read(source->fd, &info, sizeof info) > 0)
         sb->more = true;
     if (!sb->more)
         return;
@@ -582,11 +582,8 @@ static void ptrace_ready(struct um_switchboard *sb, short revents)
         return;
     }
     sb->more = false;
-    if (tid < 0 && errno == ECHILD) {
-        sb->ended = true;
-        struct um_event event = {.kind = UM_EVENT_ENDED};
-        um_tell_python(sb, &event);
-    }
+    if (tid < 0 && errno == ECHILD)
+        um_source_remove(sb, source->fd);
 }
 
 /* ---- the start and the end ---- */
@@ -627,6 +624,8 @@ static const struct um_tracer tracer = {
 /* Begin, before anything is traced. */
 static int begin(struct um_switchboard *sb, pid_t first)
 {
+    if (sb->tracees)
+        return 0; /* another one comes */
     struct um_tracees *all = calloc(1, sizeof *all);
     if (!all)
         return -ENOMEM;
@@ -637,8 +636,8 @@ static int begin(struct um_switchboard *sb, pid_t first)
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
-    sb->tracer_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    return sb->tracer_fd < 0 ? -errno : 0;
+    int fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? -errno : um_source_add(sb, fd);
 }
 
 int um_ptrace_start(struct um_switchboard *sb, pid_t pid)

@@ -35,13 +35,14 @@ enum order_kind {
     ORDER_LINE,
     ORDER_TABLES,
     ORDER_FILE,
-    ORDER_LIST
+    ORDER_RUN
 };
 
-/* A listing that Python waits for. */
-struct listing {
-    struct um_socket_info *ret;
-    int max, count;
+/* Work that Python waits for. */
+struct work {
+    int (*fn)(struct um_switchboard *sb, void *arg);
+    void *arg;
+    int rc;
     bool done;
 };
 
@@ -58,7 +59,7 @@ struct order {
 
 struct um_python {
     pthread_mutex_t lock;
-    pthread_cond_t listed;
+    pthread_cond_t worked;
     struct queued_event *first_event, **last_event;
     struct order *first_order, **last_order;
     uint32_t traced; /* events of UM_EVENT_CALL that wait */
@@ -73,7 +74,7 @@ struct um_python *um_python_create(void)
     if (!python)
         return NULL;
     pthread_mutex_init(&python->lock, NULL);
-    pthread_cond_init(&python->listed, NULL);
+    pthread_cond_init(&python->worked, NULL);
     python->last_event = &python->first_event;
     python->last_order = &python->first_order;
     return python;
@@ -96,7 +97,7 @@ void um_python_destroy(struct um_python *python)
         free(python->first_order);
         python->first_order = next;
     }
-    pthread_cond_destroy(&python->listed);
+    pthread_cond_destroy(&python->worked);
     pthread_mutex_destroy(&python->lock);
     free(python);
 }
@@ -309,7 +310,39 @@ int um_answer_open(struct um_switchboard *sb, uint64_t id, int fd,
     return rc;
 }
 
+int um_python_run(struct um_switchboard *sb,
+                  int (*fn)(struct um_switchboard *sb, void *arg), void *arg)
+{
+    struct work work = {.fn = fn, .arg = arg}, *pointer = &work;
+    if (!sb->running)
+        return fn(sb, arg);
+    int rc = order(sb, ORDER_RUN, 0, 0, 0, &pointer, sizeof pointer);
+    if (rc < 0)
+        return rc;
+    kick(sb->kick_fd);
+    pthread_mutex_lock(&sb->python->lock);
+    while (!work.done)
+        pthread_cond_wait(&sb->python->worked, &sb->python->lock);
+    pthread_mutex_unlock(&sb->python->lock);
+    return work.rc;
+}
+
+static void do_work(struct um_switchboard *sb, struct work *work)
+{
+    int rc = work->fn(sb, work->arg);
+    pthread_mutex_lock(&sb->python->lock);
+    work->rc = rc;
+    work->done = true;
+    pthread_cond_broadcast(&sb->python->worked);
+    pthread_mutex_unlock(&sb->python->lock);
+}
+
 /* ---- the listing of sockets ---- */
+
+struct listing {
+    struct um_socket_info *ret;
+    int max, count;
+};
 
 /* A connection's state, as far as its surrogate knows of the two ends. */
 static uint16_t connected_state(const struct um_sock *sock)
@@ -361,47 +394,34 @@ static void describe(const struct um_sock *sock, struct um_socket_info *ret)
     memcpy(ret->remote, sock->peer.addr, sizeof ret->remote);
 }
 
-static void list_sockets(struct um_switchboard *sb, struct listing *listing)
+static int list_sockets(struct um_switchboard *sb, void *arg)
 {
+    struct listing *listing = arg;
     um_collect(sb, true);
     for (size_t i = 0; i < UM_SOCK_BUCKETS; i++)
         for (struct um_sock *sock = sb->socks[i]; sock; sock = sock->next)
             if (listing->count++ < listing->max)
                 describe(sock, &listing->ret[listing->count - 1]);
-    pthread_mutex_lock(&sb->python->lock);
-    listing->done = true;
-    pthread_cond_broadcast(&sb->python->listed);
-    pthread_mutex_unlock(&sb->python->lock);
+    return 0;
 }
 
 int um_socket_list(struct um_switchboard *sb, struct um_socket_info *ret,
                    int max)
 {
-    struct listing listing = {.ret = ret, .max = max}, *pointer = &listing;
-    if (!sb->running) {
-        list_sockets(sb, &listing);
-        return listing.count;
-    }
-    int rc = order(sb, ORDER_LIST, 0, 0, 0, &pointer, sizeof pointer);
-    if (rc < 0)
-        return rc;
-    kick(sb->kick_fd);
-    pthread_mutex_lock(&sb->python->lock);
-    while (!listing.done)
-        pthread_cond_wait(&sb->python->listed, &sb->python->lock);
-    pthread_mutex_unlock(&sb->python->lock);
-    return listing.count;
+    struct listing listing = {.ret = ret, .max = max};
+    int rc = um_python_run(sb, list_sockets, &listing);
+    return rc < 0 ? rc : listing.count;
 }
 
 /* Return: false if the order is about a stopped call. */
 static bool carry_out_for_all(struct um_switchboard *sb, const struct order *o)
 {
-    struct listing *listing;
+    struct work *work;
     struct um_sock *sock;
     switch (o->kind) {
-    case ORDER_LIST:
-        memcpy(&listing, o->data, sizeof listing);
-        list_sockets(sb, listing);
+    case ORDER_RUN:
+        memcpy(&work, o->data, sizeof work);
+        do_work(sb, work);
         return true;
     case ORDER_NETLINK:
         sock = um_sock_find(sb, o->id);

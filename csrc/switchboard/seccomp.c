@@ -43,7 +43,7 @@ static int seccomp_send(struct um_call *call, um_verdict verdict)
         resp.error = (int32_t)verdict;
     else
         resp.val = verdict;
-    if (ioctl(call->sb->tracer_fd, SECCOMP_IOCTL_NOTIF_SEND, &resp) == 0)
+    if (ioctl(call->listener, SECCOMP_IOCTL_NOTIF_SEND, &resp) == 0)
         return 0;
     return -errno;
 }
@@ -51,7 +51,7 @@ static int seccomp_send(struct um_call *call, um_verdict verdict)
 static bool seccomp_valid(const struct um_call *call)
 {
     uint64_t id = call->id;
-    return ioctl(call->sb->tracer_fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+    return ioctl(call->listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
 }
 
 static bool seccomp_waits(struct um_call *call)
@@ -100,7 +100,7 @@ static int seccomp_accept(struct um_call *call, int flags)
 
 static int add_fd(struct um_call *call, struct seccomp_notif_addfd *add)
 {
-    int number = ioctl(call->sb->tracer_fd, SECCOMP_IOCTL_NOTIF_ADDFD, add);
+    int number = ioctl(call->listener, SECCOMP_IOCTL_NOTIF_ADDFD, add);
     return number < 0 ? -errno : number;
 }
 
@@ -136,15 +136,16 @@ static int seccomp_renew(struct um_call *call, int flags)
 
 /* ---- receiving ---- */
 
-static void receive(struct um_switchboard *sb)
+static void receive(struct um_switchboard *sb, int listener)
 {
     struct seccomp_notif *notif = sb->notif;
     memset(notif, 0, sb->notif_size);
-    if (ioctl(sb->tracer_fd, SECCOMP_IOCTL_NOTIF_RECV, notif) != 0)
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, notif) != 0)
         return; /* ENOENT: abandoned before we came */
     struct um_call call = {
         .sb = sb,
         .id = notif->id,
+        .listener = listener,
         .tid = (pid_t)notif->pid,
         .nr = notif->data.nr,
         .fd = -1,
@@ -153,15 +154,13 @@ static void receive(struct um_switchboard *sb)
     um_call_came(&call);
 }
 
-static void seccomp_ready(struct um_switchboard *sb, short revents)
+static void seccomp_ready(struct um_switchboard *sb,
+                          const struct pollfd *source)
 {
-    if (revents & POLLIN) {
-        receive(sb);
-    } else if (revents & (POLLHUP | POLLERR)) {
-        sb->ended = true;
-        struct um_event event = {.kind = UM_EVENT_ENDED};
-        um_tell_python(sb, &event);
-    }
+    if (source->revents & POLLIN)
+        receive(sb, source->fd);
+    else if (source->revents & (POLLHUP | POLLERR))
+        um_source_remove(sb, source->fd);
 }
 
 static void seccomp_close(struct um_switchboard *sb)
@@ -201,7 +200,7 @@ static int make_room(struct um_switchboard *sb)
 
 int um_seccomp_start(struct um_switchboard *sb, int listener)
 {
-    int rc = make_room(sb);
+    int rc = sb->notif ? 0 : make_room(sb);
     if (rc < 0)
         return rc;
     /* Run us on the caller's CPU, at once: it waits for us anyway. A call
@@ -209,6 +208,5 @@ int um_seccomp_start(struct um_switchboard *sb, int listener)
     (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS,
                 SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
     sb->tracer = &seccomp;
-    sb->tracer_fd = listener;
-    return 0;
+    return um_source_add(sb, listener);
 }

@@ -85,29 +85,57 @@ static void free_later(struct um_switchboard *sb)
 
 /* ---- the loop ---- */
 
+int um_source_add(struct um_switchboard *sb, int fd)
+{
+    size_t size = (size_t)(sb->source_count + 1) * sizeof *sb->sources;
+    struct pollfd *sources = realloc(sb->sources, size);
+    if (!sources) {
+        close(fd);
+        return -ENOMEM;
+    }
+    sources[sb->source_count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+    sb->sources = sources;
+    return 0;
+}
+
+void um_source_remove(struct um_switchboard *sb, int fd)
+{
+    int i = 1;
+    while (i < sb->source_count && sb->sources[i].fd != fd)
+        i++;
+    if (i == sb->source_count)
+        return;
+    close(fd);
+    sb->sources[i] = sb->sources[--sb->source_count];
+    if (sb->source_count > 1)
+        return;
+    struct um_event event = {.kind = UM_EVENT_ENDED};
+    um_tell_python(sb, &event);
+}
+
 static void *run(void *arg)
 {
     struct um_switchboard *sb = arg;
     struct epoll_event events[BATCH];
     prctl(PR_SET_NAME, "um-switchboard", 0, 0, 0);
     while (!sb->stop) {
-        bool deaf = sb->ended || um_python_behind(sb);
-        struct pollfd ready[] = {
-            {.fd = deaf ? -1 : sb->tracer_fd, .events = POLLIN},
-            {.fd = sb->epoll_fd, .events = POLLIN}};
-        (void)poll(ready, 2, sb->more && !deaf ? 0 : um_parked_timeout_ms(sb));
+        bool deaf = um_python_behind(sb);
+        int sources = deaf ? 1 : sb->source_count;
+        (void)poll(sb->sources, (nfds_t)sources,
+                   sb->more && !deaf ? 0 : um_parked_timeout_ms(sb));
         /* First what a send() has queued, then the call that may ask for it:
          * whoever sends and then looks has seen the first happen first. */
         int n = 0;
-        if (ready[1].revents)
+        if (sb->sources[0].revents)
             n = epoll_wait(sb->epoll_fd, events, BATCH, 0);
         for (int i = 0; i < n; i++) {
             struct um_watch *watch = events[i].data.ptr;
             watch->fn(sb, watch, events[i].events);
             um_run_wakes(sb);
         }
-        if (!deaf)
-            sb->tracer->ready(sb, ready[0].revents);
+        /* The last first, for one that ends is taken out. */
+        while (--sources > 0)
+            sb->tracer->ready(sb, &sb->sources[sources]);
         um_run_wakes(sb);
         um_parked_tick(sb);
         um_run_wakes(sb);
@@ -145,6 +173,8 @@ static int open_parts(struct um_switchboard *sb, const char *rundir)
         return -ENOMEM;
     sb->kick_watch.fn = kicked;
     int rc = um_watch_add(sb, &sb->kick_watch, sb->kick_fd, EPOLLIN);
+    if (rc == 0)
+        rc = um_source_add(sb, sb->epoll_fd);
     return rc < 0 ? rc : um_streams_open(sb);
 }
 
@@ -156,7 +186,7 @@ struct um_switchboard *um_switchboard_create(const char *rundir)
     um_list_init(&sb->parked);
     um_list_init(&sb->timed);
     um_list_init(&sb->wakes);
-    sb->tracer_fd = sb->diag_fd = -1;
+    sb->diag_fd = -1;
     sb->relay_fd = sb->relay_path_fd = -1;
     um_pidfds_init(sb);
     int rc = open_parts(sb, rundir);
@@ -171,29 +201,32 @@ struct um_switchboard *um_switchboard_create(const char *rundir)
 /* What the thread of the loop begins with. */
 struct birth {
     struct um_switchboard *sb;
-    pid_t pid; /* to be traced, or 0 */
-    bool runs; /* it runs, and gets the filter ... */
-    int flags; /* ... that these stand for */
+    int (*fn)(struct um_switchboard *sb, void *arg);
+    void *arg;
     sem_t done;
     int rc;
+};
+
+/* A process that runs, and gets the filter that flags stand for. */
+struct entrant {
+    pid_t pid;
+    int flags;
 };
 
 static void *begin(void *arg)
 {
     struct birth *birth = arg;
     struct um_switchboard *sb = birth->sb;
-    if (birth->runs)
-        birth->rc = um_ptrace_attach(sb, birth->pid, birth->flags);
-    else if (birth->pid)
-        birth->rc = um_ptrace_start(sb, birth->pid);
-    int rc = birth->rc;
+    int rc = birth->rc = birth->fn(sb, birth->arg);
     sem_post(&birth->done);
     return rc == 0 ? run(sb) : NULL;
 }
 
-static int start_threads(struct birth birth)
+static int start_threads(struct um_switchboard *sb,
+                         int (*fn)(struct um_switchboard *sb, void *arg),
+                         void *arg)
 {
-    struct um_switchboard *sb = birth.sb;
+    struct birth birth = {.sb = sb, .fn = fn, .arg = arg};
     sem_init(&birth.done, 0, 0);
     /* Signals are the Python thread's. */
     sigset_t all, old;
@@ -219,24 +252,48 @@ static int start_threads(struct birth birth)
     return rc;
 }
 
+static int enter_listener(struct um_switchboard *sb, void *arg)
+{
+    return um_seccomp_start(sb, *(int *)arg);
+}
+
+static int enter_traced(struct um_switchboard *sb, void *arg)
+{
+    return um_ptrace_start(sb, *(int *)arg);
+}
+
+static int enter_running(struct um_switchboard *sb, void *arg)
+{
+    const struct entrant *e = arg;
+    if (e->flags & UM_FILTER_TRACE)
+        return um_ptrace_attach(sb, e->pid, e->flags);
+    int listener = um_attach_listener(sb, e->pid, e->flags);
+    return listener < 0 ? listener : um_seccomp_start(sb, listener);
+}
+
+/* What has begun the loop waits for more; the first is done by its thread, too,
+ * for a ptrace request counts only from that which traces. */
+static int enter(struct um_switchboard *sb,
+                 int (*fn)(struct um_switchboard *sb, void *arg), void *arg)
+{
+    return sb->running ? um_python_run(sb, fn, arg)
+                       : start_threads(sb, fn, arg);
+}
+
 int um_switchboard_start(struct um_switchboard *sb, int listener)
 {
-    int rc = um_seccomp_start(sb, listener);
-    return rc < 0 ? rc : start_threads((struct birth){.sb = sb});
+    return enter(sb, enter_listener, &listener);
 }
 
 int um_switchboard_trace(struct um_switchboard *sb, int pid)
 {
-    return start_threads((struct birth){.sb = sb, .pid = pid});
+    return enter(sb, enter_traced, &pid);
 }
 
 int um_switchboard_attach(struct um_switchboard *sb, int pid, int flags)
 {
-    if (flags & UM_FILTER_TRACE)
-        return start_threads(
-            (struct birth){.sb = sb, .pid = pid, .runs = true, .flags = flags});
-    int listener = um_attach_listener(sb, pid, flags);
-    return listener < 0 ? listener : um_switchboard_start(sb, listener);
+    struct entrant entrant = {pid, flags};
+    return enter(sb, enter_running, &entrant);
 }
 
 static void close_fd(int fd)
@@ -287,7 +344,9 @@ void um_switchboard_destroy(struct um_switchboard *sb)
     um_pidfds_close(sb);
     if (sb->tracer)
         sb->tracer->close(sb);
-    close_fd(sb->tracer_fd);
+    for (int i = 1; i < sb->source_count; i++)
+        close(sb->sources[i].fd);
+    free(sb->sources);
     close_fd(sb->diag_fd);
     close_fd(sb->epoll_fd);
     close_fd(sb->kick_fd);

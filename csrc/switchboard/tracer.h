@@ -12,6 +12,8 @@
 #ifndef UM_TRACER_H
 #define UM_TRACER_H
 
+#include <poll.h>
+
 #include "um.h"
 
 struct um_tracer {
@@ -19,8 +21,8 @@ struct um_tracer {
     bool brings_fds;
     /* Can send() succeed and the call be restarted all the same? */
     bool loses_answers;
-    /* Take what has come; revents: what poll says of sb->tracer_fd. */
-    void (*ready)(struct um_switchboard *sb, short revents);
+    /* Take what has come; what poll says of its source. */
+    void (*ready)(struct um_switchboard *sb, const struct pollfd *source);
     void (*close)(struct um_switchboard *sb);
     /* Answer with a value or negative errno, or with UM_CONTINUE.
      * Return: 0, or -ENOENT if nobody waits any more. */
@@ -48,10 +50,17 @@ struct um_tracer {
     int (*renew)(struct um_call *call, int flags);
 };
 
-/* Begin, with the listener. Return: 0 or a negative errno. */
+/* By the thread of the loop, as all else, and by Python's before there is one. */
+
+/* Let the loop wait for fd, too, which is owned from now on. Return: 0 or a
+ * negative errno. */
+int um_source_add(struct um_switchboard *sb, int fd);
+/* The same the other way, if it is one; nothing is left: all have ended. */
+void um_source_remove(struct um_switchboard *sb, int fd);
+
+/* A listener has come. Return: 0 or a negative errno. */
 int um_seccomp_start(struct um_switchboard *sb, int listener);
-/* Begin, with a process under the filter; by the thread of the loop, as all
- * else. Return: 0 or a negative errno. */
+/* A process under the filter has come. Return: 0 or a negative errno. */
 int um_ptrace_start(struct um_switchboard *sb, pid_t pid);
 
 /* The same with a process that runs and enters the view. */

@@ -86,9 +86,10 @@ struct um_untold {
 /* A stopped call. On the stack of the loop, or inside a struct um_parked. */
 struct um_call {
     struct um_switchboard *sb;
-    uint64_t id; /* of the notification */
-    pid_t tid;   /* calling thread */
-    int nr;      /* __NR_* of x86-64 or aarch64 */
+    uint64_t id;  /* of the notification ... */
+    int listener; /* ... that came by this descriptor; of seccomp.c */
+    pid_t tid;    /* calling thread */
+    int nr;       /* __NR_* of x86-64 or aarch64 */
     uint64_t args[6];
     uint64_t asked;       /* bind, connect: digest of the address */
     int fd;               /* our copy of descriptor args[0], or -1; the loop
@@ -667,7 +668,10 @@ struct um_tracees;
 
 struct um_switchboard {
     const struct um_tracer *tracer;
-    int tracer_fd; /* the listener; under ptrace a signalfd */
+    /* What the loop waits for: epoll_fd, then what tells the tracer: listeners, or
+     * a signalfd under ptrace. */
+    struct pollfd *sources;
+    int source_count;
     int epoll_fd, kick_fd, event_fd;
     int dir_fd; /* rundir */
     struct um_watch kick_watch;
@@ -716,7 +720,6 @@ struct um_switchboard {
     bool running;
     bool tracing; /* calls are told of: trace.h */
     bool more;    /* the tracer is to be asked again at once */
-    bool ended;   /* no process is left to be answered */
     volatile int stop;
     unsigned long thread;
     uint64_t serial;
