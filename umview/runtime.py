@@ -81,6 +81,24 @@ def create(name: str, environ: Mapping[str, str]) -> Runtime:
         ) from exc
 
 
+def views(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the names and directories of the user's views, by name.
+
+    Args:
+        environ: The environment, for XDG_RUNTIME_DIR.
+    """
+    try:
+        with os.scandir(_root(environ)) as entries:
+            found = [
+                (entry.name, entry.path)
+                for entry in entries
+                if is_name(entry.name) and entry.is_dir(follow_symlinks=False)
+            ]
+    except OSError:
+        return []
+    return sorted(found)
+
+
 def wire(name: str, environ: Mapping[str, str]) -> str:
     """Return where the two ends of a wire meet; no view can be called ``.wires``."""
     return f"{_root(environ)}/.wires/{name}"

@@ -29,9 +29,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
-from umview import _ffi, boundary, link, running, tracer
+from umview import _ffi, boundary, control, link, running, tracer
 from umview._ffi import Event, EventKind, Stage, Switchboard
 from umview.boundary import Done, Given, Verdict
+from umview.control import Door, Message, Visitor
 from umview.errors import FAILED, UmviewError
 from umview.job import Job, Tracing
 from umview.link import Kind
@@ -97,6 +98,20 @@ def _apart(switchboard: Switchboard) -> Stack:
     return Stack(number, kind, (card,))
 
 
+class _LogOf:
+    """What a log handler writes to: each line goes to a visitor."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._visitor = visitor
+
+    def write(self, text: str) -> None:
+        """Send a line."""
+        self._visitor.send_bytes(text.encode())
+
+    def flush(self) -> None:
+        """Have nothing to flush."""
+
+
 class _Supervisor:
     def __init__(self, line: link.Supervisor, runtime: Runtime, job: Job) -> None:
         """Configure the view.
@@ -112,9 +127,9 @@ class _Supervisor:
         if self._stacks[0].kind is StackKind.NET:
             self._stacks.append(_apart(self._switchboard))
         self._filter = job.mounts[0].furnish(self._switchboard)
-        self._tracer, name = tracer.choose(job.tracer)
+        self._tracer, self._tracer_name = tracer.choose(job.tracer)
         self._filter |= self._tracer.filter
-        log.info("tracer: %s", name)
+        log.info("tracer: %s", self._tracer_name)
         self._trace = self._begin_trace(job.tracing) if job.tracing else None
         self._poll = select.poll()
         self._callbacks: dict[int, Callable[[], None]] = {}
@@ -122,6 +137,9 @@ class _Supervisor:
         self._status: int | None = None
         self._running = True
         self._waits = True  # for the children; else the switchboard does
+        self._childless = False
+        self._ended = False  # nobody is left under a filter
+        self._entered: list[int] = []  # processes that came in while it ran
 
     def run(self) -> int:
         """Serve the view of a command or a program until the last process has ended.
@@ -140,6 +158,8 @@ class _Supervisor:
             for service in stack.services:
                 for fd in service.filenos():
                     self._watch(fd, partial(self._wanted, service))
+        self._door = Door(self._runtime.path)
+        self._watch(self._door.fileno(), self._knocked)
         try:
             while self._running:
                 for fd, _ in self._poll.poll():
@@ -224,8 +244,11 @@ class _Supervisor:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
-                self._running = False
-                return
+                self._childless = True
+                self._end_if_empty()
+                if not self._running:
+                    return
+                break
             if pid == 0:
                 break
             if pid == self._command:
@@ -236,6 +259,14 @@ class _Supervisor:
                 self._switchboard.sockets()
                 self._told(_ALL_EVENTS)
             self._tell_end()
+
+    def _end_if_empty(self) -> None:
+        """End with the last process.
+
+        Our children tell better than the switchboard: also of those about to end.
+        """
+        if self._childless or not self._waits:
+            self._running = bool(self._entered or not self._waits) and not self._ended
 
     def _left_alone(self) -> None:
         """End the command, as the SIGKILL would have that ended the front.
@@ -303,6 +334,68 @@ class _Supervisor:
         stacks = (*tracing.stacks, "netns")  # what _apart() adds is the last one
         return Log(stacks, write, is_json=tracing.is_json)
 
+    # ---- visitors ----
+
+    def _knocked(self) -> None:
+        if visitor := self._door.accept():
+            self._watch(visitor.fileno(), partial(self._asked, visitor))
+
+    def _asked(self, visitor: Visitor) -> None:
+        data = visitor.receive()
+        if not data:
+            self._unwatch(visitor.fileno())
+            visitor.close()
+            return
+        handlers: dict[str, Callable[..., Message]] = {
+            "describe": self._describe,
+            "enter": partial(self._let_enter, visitor),
+            "take_in": self._take_in_later,
+            "log": partial(self._log_for, visitor),
+        }
+        visitor.send(control.answer(data, handlers))
+
+    def _describe(self) -> Message:
+        from umview.described import cards, sockets
+
+        return {
+            "supervisor": os.getpid(),
+            "tracer": self._tracer_name,
+            "entered": self._entered,
+            "cards": cards(self._stacks),
+            "sockets": sockets(self._switchboard.sockets()),
+        }
+
+    def _let_enter(self, visitor: Visitor) -> Message:
+        """Let the visitor become a command of the view."""
+        self._unwatch(visitor.fileno())
+        self._watch(visitor.fileno(), partial(self._entering, visitor))
+        return {"filter": int(self._filter)}
+
+    def _entering(self, visitor: Visitor) -> None:
+        message = visitor.receive()
+        self._unwatch(visitor.fileno())
+        if len(message) == _INT.size:
+            (listener,) = _INT.unpack(message)
+            with contextlib.suppress(OSError):
+                self._tracer.start(self._switchboard, visitor.pid, listener)
+                self._entered.append(visitor.pid)
+                visitor.send_bytes(b"\n")
+        visitor.close()
+
+    def _take_in_later(self, pid: int) -> Message:
+        running.check(pid)
+        try:
+            self._tracer.attach(self._switchboard, pid, self._filter)
+        except OSError as exc:
+            raise running.why_not(pid, exc.errno or 0) from exc
+        self._entered.append(pid)
+        return {}
+
+    def _log_for(self, visitor: Visitor) -> Message:
+        handler = logging.StreamHandler(_LogOf(visitor))
+        logging.getLogger().addHandler(handler)
+        return {}
+
     def _wanted(self, service: Service) -> None:
         for fd in service.filenos():
             self._unwatch(fd)
@@ -331,10 +424,9 @@ class _Supervisor:
                     self._command_changed(event.request)
                     if event.arg:
                         self._tell_end()
-                case EventKind.ENDED if self._waits:
-                    pass  # our children tell better: also of those about to end
                 case EventKind.ENDED:
-                    self._running = False
+                    self._ended = True
+                    self._end_if_empty()
         if self._trace:
             self._trace.flush()
 

@@ -1,0 +1,171 @@
+"""The door of a view: requests from outside and inside, by a unix socket of its own.
+
+``NAME/control`` in the runtime directory takes connections of the same user (and of
+root): SEQPACKET, a JSON object for a message. A request names what is to be done in
+"do"; its answer has what was asked for, or "error" with a line for the user. A
+connection is served by the supervisor's loop and never waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import TypeAlias
+
+from umview.errors import UmviewError
+
+Message: TypeAlias = dict[str, object]
+LONGEST = 1 << 20
+"""The longest message, in bytes."""
+
+_NAME = "control"
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
+
+
+class Door:
+    """The socket that connections come to."""
+
+    def __init__(self, folder: str) -> None:
+        """Open it.
+
+        Args:
+            folder: The view's directory.
+
+        Raises:
+            OSError: As bind(2).
+        """
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        try:
+            # by the descriptor: a path of a unix socket has at most 107 bytes
+            self._sock.bind(f"/proc/self/fd/{here}/{_NAME}")
+        finally:
+            os.close(here)
+        self._sock.listen()
+        self._sock.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return what is readable when somebody knocks."""
+        return self._sock.fileno()
+
+    def accept(self) -> Visitor | None:
+        """Let the next one in, if it is the same user or root."""
+        try:
+            sock, _ = self._sock.accept()
+        except OSError:
+            return None
+        visitor = Visitor(sock)
+        if visitor.uid in (0, os.getuid()):
+            return visitor
+        visitor.close()
+        return None
+
+
+class Visitor:
+    """A connection.
+
+    Attributes:
+        pid: Whose it is, as we number processes; 0 where we cannot see it.
+        uid: Of which user.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        self.pid, self.uid, _ = _CREDENTIALS.unpack(raw)
+        self._sock = sock
+        sock.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return what is readable when it asks or leaves."""
+        return self._sock.fileno()
+
+    def receive(self) -> bytes:
+        """Take a message; none: it has left."""
+        try:
+            return self._sock.recv(LONGEST)
+        except BlockingIOError:
+            return b"{}"
+        except OSError:
+            return b""
+
+    def send(self, message: Message) -> None:
+        """Answer. Who does not read has a socket that is full, and gets nothing."""
+        sized = json.dumps(message).encode()
+        with contextlib.suppress(OSError):
+            room = max(len(sized), 1 << 16)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
+            self._sock.send(sized)
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send what is no object."""
+        with contextlib.suppress(OSError):
+            self._sock.send(data)
+
+    def close(self) -> None:
+        """Say good-bye."""
+        self._sock.close()
+
+
+def answer(data: bytes, handlers: dict[str, Callable[..., Message]]) -> Message:
+    """Do what a message asks for.
+
+    Args:
+        data: The message.
+        handlers: By the word in "do"; the other words are their arguments.
+    """
+    try:
+        request = json.loads(data)
+        handler = handlers[request.pop("do")]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {"error": f"not understood; known requests: {', '.join(handlers)}"}
+    try:
+        return handler(**request)
+    except UmviewError as exc:
+        return {"error": str(exc)}
+    except TypeError as exc:
+        return {"error": f"not understood: {exc}"}
+
+
+class Caller:
+    """The other end: whoever wants something of a view."""
+
+    def __init__(self, folder: str) -> None:
+        """Knock at a view's door.
+
+        Args:
+            folder: Its directory.
+
+        Raises:
+            OSError: As connect(2); ECONNREFUSED or ENOENT: nobody is at home.
+        """
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        try:
+            self.sock.connect(f"/proc/self/fd/{here}/{_NAME}")
+        except OSError:
+            self.sock.close()
+            raise
+        finally:
+            os.close(here)
+
+    def ask(self, do: str, **words: object) -> Message:
+        """Ask for something.
+
+        Raises:
+            UmviewError: It cannot be done, or the view has ended.
+        """
+        try:
+            self.sock.send(json.dumps({"do": do, **words}).encode())
+            data = self.sock.recv(LONGEST)
+        except OSError as exc:
+            raise UmviewError(f"the view does not answer: {exc.strerror}") from exc
+        if not data:
+            raise UmviewError("the view has ended")
+        reply: Message = json.loads(data)
+        if "error" in reply:
+            raise UmviewError(str(reply["error"]))
+        return reply
