@@ -60,8 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("--json", action="store_true", help="for scripts")
     attach = command("attach", "let a command, or a program that runs, enter", _attach)
     attach.add_argument("view")
-    attach.add_argument("--pid", type=int, help="the program that runs")
-    attach.add_argument("command", nargs=argparse.REMAINDER)
+    attach.add_argument(
+        "command",
+        nargs=argparse.REMAINDER,
+        help="the command and its arguments; or --pid PID, a program that runs",
+    )
     end = command("shutdown", "end all processes of a view, SIGTERM first", _shutdown)
     end.add_argument("view", nargs="?")
     end.add_argument(
@@ -190,11 +193,16 @@ def _attach(args: argparse.Namespace) -> int:
     from umview.view import Filter
 
     _, caller = _one_view(args.view)
-    if (args.pid is None) == (not args.command):
-        raise UmviewError("attach: a command to run, or --pid, and not both")
-    if args.pid is not None:
-        caller.ask("take_in", pid=args.pid)
-        return 0
+    match args.command:
+        case []:
+            raise UmviewError("attach: name a command to run, or give --pid PID")
+        case ["--pid", pid] if pid.isascii() and pid.isdigit():
+            caller.ask("take_in", pid=int(pid))
+            return 0
+        case ["--pid", *_]:
+            raise UmviewError("attach --pid: a process id is a number, as ps shows it")
+        case _:
+            pass
     told = caller.ask("enter")
     caller.sock.setblocking(True)
     stage, code = child_exec(
