@@ -19,7 +19,7 @@ PUBLIC := umask 022 &&
 SUITES := tests/apps tests/modules tests/views
 
 .PHONY: build demo test test-ptrace test-container test-old-kernel test-sanitised \
-	test-stacks test-apps soak lint format bench docs clean
+	test-stacks test-trees test-apps soak lint format bench docs clean
 .DELETE_ON_ERROR:
 
 build: $(VENV)/linked umview/stackd
@@ -94,6 +94,12 @@ test-stacks:
 	scripts/unprivileged "build build/setting" \
 		$(PYTHON) -m pytest -p no:cacheprovider \
 		$(or $(ARGS),tests/stacks tests/apps -k "stacks or ethernet")
+
+# Trees of views: nesting, msocket, umctl, modules of others, the Python API.
+test-trees:
+	scripts/system-packages test stacks
+	scripts/unprivileged "build build/setting" \
+		$(PYTHON) -m pytest -p no:cacheprovider $(or $(ARGS),tests/trees)
 
 # What parses packets, under the sanitisers: as a library in the tests' process, and
 # as the program, wherever a test has a stack server. Python's own memory is not ours

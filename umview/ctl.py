@@ -241,3 +241,7 @@ def _log(args: argparse.Namespace) -> int:
         sys.stdout.write(data.decode("utf-8", "replace"))
         sys.stdout.flush()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

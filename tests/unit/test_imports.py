@@ -12,12 +12,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"cli"},
+    {"cli", "ctl"},
     {"front"},
     {"supervisor"},
+    {"requests"},
+    {"described", "views"},
     {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
     {"procnet", "trace"},
     {"module", "tracer", "running", "runtime", "link", "dns_answer", "trace_args"},
+    {"control"},
     {"packets"},
     {"_ffi", "trace_names"},
     {"boundary", "view", "abi.inet_diag", "abi.ifreq"},

@@ -1,0 +1,1 @@
+"""Trees of views: nesting, msocket, umctl, modules of others, the Python API."""
