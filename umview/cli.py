@@ -196,12 +196,11 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
 
     ignores_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL) == signal.SIG_IGN
     mask = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, front.TAKEN))
-    mounts = [module.mount(text) for text in request.mounts]
+    mounts = [module.ask(text) for text in request.mounts]
     tracing = None
     if request.is_traced:
         fd = None if request.trace_file is None else _create(request.trace_file)
-        stacks = tuple(text.partition(",")[0] for text in request.mounts)
-        tracing = Tracing(fd, request.is_json, stacks)
+        tracing = Tracing(fd, request.is_json)
     directory = runtime.create(request.name or f"umview-{os.getpid()}", os.environ)
     job = Job(
         mounts,

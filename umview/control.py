@@ -9,15 +9,20 @@ connection is served by the supervisor's loop and never waited for.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from umview.errors import UmviewError
 
 Message: TypeAlias = dict[str, object]
+Handler: TypeAlias = Callable[..., Message | None]
+"""Does what a visitor asks for; None: the answer comes later."""
+log = logging.getLogger(__name__)
+
 LONGEST = 1 << 20
 """The longest message, in bytes."""
 
@@ -70,10 +75,11 @@ class Door:
             sock, _ = self._sock.accept()
         except OSError:
             return None
-        visitor = Visitor(sock)
-        if visitor.uid in (0, os.getuid()):
-            return visitor
-        visitor.close()
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid, uid, _ = _CREDENTIALS.unpack(raw)
+        if uid in (0, os.getuid()):
+            return Visitor(sock, pid, uid)
+        sock.close()
         return None
 
 
@@ -83,11 +89,11 @@ class Visitor:
     Attributes:
         pid: Whose it is, as we number processes; 0 where we cannot see it.
         uid: Of which user.
+        view: The view that it sees, with those in it; 0 for those outside.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        self.pid, self.uid, _ = _CREDENTIALS.unpack(raw)
+    def __init__(self, sock: socket.socket, pid: int, uid: int, view: int = 0) -> None:
+        self.pid, self.uid, self.view = pid, uid, view
         self._sock = sock
         sock.setblocking(False)
 
@@ -122,12 +128,29 @@ class Visitor:
         self._sock.close()
 
 
-def answer(data: bytes, handlers: dict[str, Callable[..., Message]]) -> Message:
+def process_of(thread: int) -> tuple[int, int]:
+    """Return the process of a thread, and its user.
+
+    Raises:
+        OSError: It has ended.
+    """
+    with open(f"/proc/{thread}/status", encoding="utf-8", errors="replace") as file:
+        found = {name: text for name, _, text in (line.partition(":") for line in file)}
+    return int(found["Tgid"]), int(found["Uid"].split()[1])
+
+
+def answer(
+    visitor: Visitor, data: bytes, handlers: Mapping[str, Handler]
+) -> Message | None:
     """Do what a message asks for.
 
     Args:
+        visitor: Who asks.
         data: The message.
-        handlers: By the word in "do"; the other words are their arguments.
+        handlers: By the word in "do"; they get the visitor and the other words.
+
+    Returns:
+        The answer; None: it comes later.
     """
     try:
         request = _decode(data)
@@ -135,10 +158,12 @@ def answer(data: bytes, handlers: dict[str, Callable[..., Message]]) -> Message:
     except (ValueError, KeyError, AttributeError, TypeError):
         return {"error": f"not understood; known requests: {', '.join(handlers)}"}
     try:
-        return handler(**request)
+        return handler(visitor, **request)
     except UmviewError as exc:
         return {"error": str(exc)}
-    except TypeError as exc:
+    except Exception as exc:
+        # a defect of ours, or of who asks: it must not end the views
+        log.exception("a request failed: %s", data)
         return {"error": f"not understood: {exc}"}
 
 

@@ -108,7 +108,7 @@ def _one_view(name: str | None) -> tuple[str, Caller]:
 
 
 def _ls(args: argparse.Namespace) -> int:
-    views = [_described(name, caller) for name, caller in _views(args.view)]
+    views = [view for name, caller in _views(args.view) for view in _described(caller)]
     if args.json:
         json.dump(views, sys.stdout, indent=2)
         sys.stdout.write("\n")
@@ -121,20 +121,22 @@ def _ls(args: argparse.Namespace) -> int:
     return 0
 
 
-def _described(name: str, caller: Caller) -> dict[str, Any]:
-    """Return all that a view tells of itself, and its processes."""
+def _described(caller: Caller) -> list[dict[str, Any]]:
+    """Return all that a view tells of itself and of those in it, with processes."""
     told: dict[str, Any] = caller.ask("describe")
-    roots = _roots(told)
-    del told["entered"]
-    told["processes"] = [
-        {"pid": process.pid, "command": _command_of(process)}
-        for process in _processes(roots)
-    ]
-    return {"name": name, **told}
+    views: list[dict[str, Any]] = told["views"]
+    for view in views:
+        entered = view.pop("entered")
+        view["processes"] = [
+            {"pid": process.pid, "command": _command_of(process)}
+            for process in _processes([view["keeper"], *entered])
+        ]
+        view["tracer"] = told["tracer"]
+    return views
 
 
 def _processes(roots: Sequence[int]) -> list[psutil.Process]:
-    """Return the processes of a view: below its supervisor, and those that entered."""
+    """Return the processes of a view: below its keeper, and those that entered."""
     found: dict[int, psutil.Process] = {}
     for index, root in enumerate(roots):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -145,10 +147,6 @@ def _processes(roots: Sequence[int]) -> list[psutil.Process]:
     return [found[pid] for pid in sorted(found)]
 
 
-def _roots(told: dict[str, Any]) -> list[int]:
-    return [told["supervisor"], *told["entered"]]
-
-
 def _command_of(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline()) or process.name()
@@ -157,13 +155,11 @@ def _command_of(process: psutil.Process) -> str:
 
 
 def _show(console: Console, view: dict[str, Any]) -> None:
-    console.print(
-        f"[bold]{view['name']}[/]  supervisor {view['supervisor']}, {view['tracer']}"
-    )
+    console.print(f"[bold]{view['name']}[/]  keeper {view['keeper']}, {view['tracer']}")
     for rows, columns in (
-        (view["cards"], ("stack", "card", "up", "mtu", "address", "addresses")),
+        (view["cards"], ("path", "card", "up", "mtu", "address", "addresses")),
         (view["processes"], ("pid", "command")),
-        (view["sockets"], ("stack", "protocol", "state", "local", "remote")),
+        (view["sockets"], ("path", "protocol", "state", "local", "remote")),
     ):
         if rows:
             console.print(_table(rows, columns))
@@ -216,7 +212,9 @@ def _attach(args: argparse.Namespace) -> int:
 def _shutdown(args: argparse.Namespace) -> int:
     name, caller = _one_view(args.view)
     told: dict[str, Any] = caller.ask("describe")
-    roots = _roots(told)
+    roots = [
+        pid for view in told["views"] for pid in (view["keeper"], *view["entered"])
+    ]
     end = time.monotonic() + args.seconds
     sent: set[int] = set()
     while processes := _processes(roots):

@@ -1,13 +1,16 @@
-"""What a view tells of itself: its cards and sockets, as values of JSON."""
+"""What views tell of themselves, as values of JSON."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from ipaddress import IPv6Address
 
+from umview._ffi import Switchboard
 from umview.control import Message
-from umview.view import Socket, Stack, TcpState, is_listed
+from umview.view import Socket, TcpState, is_listed
+from umview.views import Tree, View
 
 _PROTOCOLS = {
     socket.IPPROTO_TCP: "tcp",
@@ -17,35 +20,55 @@ _PROTOCOLS = {
 }
 
 
-def cards(stacks: Sequence[Stack]) -> list[Message]:
-    """Return a row for each card."""
-    return [
-        {
-            "stack": stack.number,
+def views(tree: Tree, top: View, switchboard: Switchboard) -> list[Message]:
+    """Tell of a view and of all that are nested in it."""
+    sockets: dict[int, list[Socket]] = defaultdict(list)
+    for one in switchboard.sockets():
+        if one.family != socket.AF_NETLINK and is_listed(one):
+            sockets[one.stack].append(one)
+    return [_view(tree, view, sockets) for view in tree.within(top)]
+
+
+def _view(tree: Tree, view: View, sockets: dict[int, list[Socket]]) -> Message:
+    return {
+        "number": view.number,
+        "name": view.name,
+        "parent": view.parent.number if view.parent else None,
+        "keeper": view.keeper,
+        "entered": view.entered,
+        "mounts": [
+            {"path": path, "module": one.asked.module, "options": one.asked.options}
+            for path, one in view.mounts.items()
+        ],
+        "cards": list(_cards(tree, view)),
+        "sockets": [
+            _socket(path, one)
+            for path, mounted in view.mounts.items()
+            for one in sockets[mounted.stack]
+        ],
+    }
+
+
+def _cards(tree: Tree, view: View) -> Iterator[Message]:
+    for path, card in tree.cards_of(view):
+        yield {
+            "path": path,
             "card": card.name,
-            "up": True,
+            "up": card.has_carrier,
             "mtu": card.mtu,
             "address": card.mac.hex(":"),
             "addresses": [str(one) for one in card.addresses],
         }
-        for stack in stacks
-        for card in stack.cards
-    ]
 
 
-def sockets(found: Sequence[Socket]) -> list[Message]:
-    """Return a row for each socket that has a name."""
-    return [
-        {
-            "stack": one.stack,
-            "protocol": _PROTOCOLS.get(one.protocol, str(one.protocol)),
-            "state": _state(one),
-            "local": _name(one.local, one.local_port),
-            "remote": _name(one.remote, one.remote_port),
-        }
-        for one in found
-        if one.family != socket.AF_NETLINK and is_listed(one)
-    ]
+def _socket(path: str, one: Socket) -> Message:
+    return {
+        "path": path,
+        "protocol": _PROTOCOLS.get(one.protocol, str(one.protocol)),
+        "state": _state(one),
+        "local": _name(one.local, one.local_port),
+        "remote": _name(one.remote, one.remote_port),
+    }
 
 
 def _state(one: Socket) -> str:

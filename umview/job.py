@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from umview.module import Mount
+from umview.module import Asked
 
 
 class Tracing(NamedTuple):
@@ -14,12 +14,10 @@ class Tracing(NamedTuple):
     Attributes:
         fd: Where it is written; None: to the user's stderr, by the front.
         is_json: Whether its lines are objects of JSON.
-        stacks: What the stacks are called, by number.
     """
 
     fd: int | None
     is_json: bool
-    stacks: tuple[str, ...]
 
 
 class Job(NamedTuple):
@@ -38,7 +36,7 @@ class Job(NamedTuple):
         tracing: The log of calls that is wanted.
     """
 
-    mounts: Sequence[Mount]
+    mounts: Sequence[Asked]
     command: Sequence[str]
     pid: int
     is_verbose: bool

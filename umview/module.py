@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from umview.errors import UmviewError
 from umview.view import Filter, Stack, StackKind
@@ -26,8 +26,18 @@ BUILT_IN = ("umnet", "umnetlwipv6", "umnetnative", "umnetnull")
 class Mount(Protocol):
     """A stack that is asked for: a module with its options."""
 
+    def prepare(self) -> None:
+        """Get what takes time: cards, addresses. It is not for the switchboard yet.
+
+        While views run this is called in a thread of its own.
+
+        Raises:
+            UmviewError: It cannot be had.
+        """
+        ...
+
     def add(self, switchboard: Switchboard) -> Stack:
-        """Configure the stack on a switchboard.
+        """Configure the stack on a switchboard, after `prepare`, without waiting.
 
         Raises:
             UmviewError: What it needs of the host cannot be had.
@@ -73,6 +83,9 @@ class PlainMount:
             raise UmviewError(f"unknown option '{options[0]}'; it has no options")
         self._kind = kind
 
+    def prepare(self) -> None:
+        """Need nothing."""
+
     def add(self, switchboard: Switchboard) -> Stack:
         """Configure the stack on a switchboard."""
         some = self._kind is not StackKind.NULL
@@ -106,7 +119,21 @@ def _registered() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group="umview.modules")}
 
 
-def mount(text: str) -> Mount:
+class Asked(NamedTuple):
+    """A stack as it was asked for.
+
+    Attributes:
+        module: The module's name.
+        options: Its options.
+        mount: What they mean.
+    """
+
+    module: str
+    options: tuple[str, ...]
+    mount: Mount
+
+
+def ask(text: str) -> Asked:
     """Return what ``MODULE[,OPTION...]`` asks for.
 
     Raises:
@@ -115,6 +142,6 @@ def mount(text: str) -> Mount:
     name, *options = text.split(",")
     module = find(name)
     try:
-        return module.parse(options)
+        return Asked(name, tuple(options), module.parse(options))
     except UmviewError as exc:
         raise UmviewError(f"{name}: {exc}") from exc

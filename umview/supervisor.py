@@ -29,15 +29,17 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
-from umview import _ffi, boundary, control, link, running, tracer
+from umview import _ffi, boundary, link, running, tracer
 from umview._ffi import Event, EventKind, Stage, Switchboard
 from umview.boundary import Done, Given, Verdict
-from umview.control import Door, Message, Visitor
-from umview.errors import FAILED, UmviewError
+from umview.errors import FAILED, UmviewError, os_error
 from umview.job import Job, Tracing
 from umview.link import Kind
+from umview.loop import Loop
+from umview.requests import Requests
 from umview.runtime import Runtime
-from umview.view import Filter, Service, Stack, StackKind, lo
+from umview.view import Filter, Stack
+from umview.views import Tree, View
 
 if TYPE_CHECKING:
     from umview.trace import Log
@@ -89,29 +91,6 @@ def _log_to(line: link.Supervisor, level: int) -> None:
     root.addHandler(logging.StreamHandler(link.LogStream(line)))
 
 
-def _apart(switchboard: Switchboard) -> Stack:
-    """Add the stack of programs that have made themselves a network namespace."""
-    kind = StackKind.APART
-    card = lo(4, 6)
-    number = switchboard.add_stack(kind, ipv4=True, ipv6=True)
-    switchboard.set_tables(number, (card,), ())
-    return Stack(number, kind, (card,))
-
-
-class _LogOf:
-    """What a log handler writes to: each line goes to a visitor."""
-
-    def __init__(self, visitor: Visitor) -> None:
-        self._visitor = visitor
-
-    def write(self, text: str) -> None:
-        """Send a line."""
-        self._visitor.send_bytes(text.encode())
-
-    def flush(self) -> None:
-        """Have nothing to flush."""
-
-
 class _Supervisor:
     def __init__(self, line: link.Supervisor, runtime: Runtime, job: Job) -> None:
         """Configure the view.
@@ -123,23 +102,27 @@ class _Supervisor:
         self._runtime = runtime
         self._switchboard = _switchboard(runtime)
         self._job = job
-        self._stacks = [mount.add(self._switchboard) for mount in job.mounts]
-        if self._stacks[0].kind is StackKind.NET:
-            self._stacks.append(_apart(self._switchboard))
-        self._filter = job.mounts[0].furnish(self._switchboard)
-        self._tracer, self._tracer_name = tracer.choose(job.tracer)
+        self._loop = Loop()
+        root = View(0, os.path.basename(runtime.path), None, os.getpid())
+        self._tree = Tree(self._switchboard, self._loop, root)
+        for asked in job.mounts:
+            asked.mount.prepare()
+            self._tree.mount(root, root.free_path(asked.module), asked)
+        self._filter = self._tree.furnish(root)
+        chosen = tracer.choose(job.tracer)
+        self._tracer = chosen.tracer
         self._filter |= self._tracer.filter
-        log.info("tracer: %s", self._tracer_name)
+        log.info("tracer: %s", chosen.text)
         self._trace = self._begin_trace(job.tracing) if job.tracing else None
-        self._poll = select.poll()
-        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._requests = Requests(
+            self._switchboard, self._loop, self._tree, chosen, self._filter
+        )
         self._command = 0
         self._status: int | None = None
         self._running = True
         self._waits = True  # for the children; else the switchboard does
         self._childless = False
         self._ended = False  # nobody is left under a filter
-        self._entered: list[int] = []  # processes that came in while it ran
 
     def run(self) -> int:
         """Serve the view of a command or a program until the last process has ended.
@@ -154,17 +137,10 @@ class _Supervisor:
             self._take_in(self._job.pid)
         else:
             self._begin()
-        for stack in self._stacks:
-            for service in stack.services:
-                for fd in service.filenos():
-                    self._watch(fd, partial(self._wanted, service))
-        self._door = Door(self._runtime.path)
-        self._watch(self._door.fileno(), self._knocked)
+        self._requests.open_door(self._runtime.path)
         try:
             while self._running:
-                for fd, _ in self._poll.poll():
-                    if fd in self._callbacks:
-                        self._callbacks[fd]()
+                self._loop.step()
         except BaseException:
             self._kill()
             raise
@@ -190,9 +166,9 @@ class _Supervisor:
         _step_aside(self._job.inherited)
         self._line.send(Kind.STARTED, self._command)
         wake = _wake_on_signals()
-        self._watch(wake, partial(self._woken, wake))
-        self._watch(sync.fileno(), partial(self._handed_over, sync))
-        self._watch(self._line.fileno(), self._left_alone)
+        self._loop.watch(wake, partial(self._woken, wake))
+        self._loop.watch(sync.fileno(), partial(self._handed_over, sync))
+        self._loop.watch(self._line.fileno(), self._left_alone)
 
     # ---- a program that runs: others' child; the switchboard tells its end ----
 
@@ -205,13 +181,13 @@ class _Supervisor:
         running.check(pid)
         _step_aside(self._job.inherited)
         wake = _wake_on_signals()
-        self._watch(wake, partial(self._woken, wake))
+        self._loop.watch(wake, partial(self._woken, wake))
         self._waits = False
         try:
             self._tracer.attach(self._switchboard, pid, self._filter)
         except OSError as exc:
             raise running.why_not(pid, exc.errno or 0) from exc
-        self._watch(self._switchboard.fileno(), self._told)
+        self._loop.watch(self._switchboard.fileno(), self._told)
         log.info(
             "process %d is in the view with all its threads; of the host it keeps: "
             "%d sockets",
@@ -222,14 +198,6 @@ class _Supervisor:
         self._line.close()
 
     # ---- what the loop waits for ----
-
-    def _watch(self, fd: int, callback: Callable[[], None]) -> None:
-        self._callbacks[fd] = callback
-        self._poll.register(fd, select.POLLIN)
-
-    def _unwatch(self, fd: int) -> None:
-        del self._callbacks[fd]
-        self._poll.unregister(fd)
 
     def _woken(self, wake: int) -> None:
         for number in os.read(wake, select.PIPE_BUF):
@@ -266,14 +234,15 @@ class _Supervisor:
         Our children tell better than the switchboard: also of those about to end.
         """
         if self._childless or not self._waits:
-            self._running = bool(self._entered or not self._waits) and not self._ended
+            entered = any(view.entered for view in self._tree.views.values())
+            self._running = (entered or not self._waits) and not self._ended
 
     def _left_alone(self) -> None:
         """End the command, as the SIGKILL would have that ended the front.
 
         Other processes of the view live on, as they would without umview.
         """
-        self._unwatch(self._line.fileno())
+        self._loop.unwatch(self._line.fileno())
         self._line.close()
         self._kill()
 
@@ -291,12 +260,12 @@ class _Supervisor:
 
     def _ends(self) -> bool:
         """Whether the command has ended and the front does not know it."""
-        return self._status is not None and self._line.fileno() in self._callbacks
+        return self._status is not None and self._loop.watches(self._line.fileno())
 
     def _tell_end(self) -> None:
         """Let the front go, where the command has ended and others have not."""
         if self._ends():
-            self._unwatch(self._line.fileno())
+            self._loop.unwatch(self._line.fileno())
             if self._trace:
                 self._trace.flush()
             self._line.send(Kind.ENDED, self._status)
@@ -309,7 +278,7 @@ class _Supervisor:
         at any of these steps, its status will tell.
         """
         message = sync.recv(_INT.size)
-        self._unwatch(sync.fileno())
+        self._loop.unwatch(sync.fileno())
         with sync:
             if len(message) < _INT.size:
                 return
@@ -317,7 +286,7 @@ class _Supervisor:
             with contextlib.suppress(ProcessLookupError, BrokenPipeError):
                 self._tracer.start(self._switchboard, self._command, listener)
                 self._waits = not self._tracer.waits
-                self._watch(self._switchboard.fileno(), self._told)
+                self._loop.watch(self._switchboard.fileno(), self._told)
                 sync.send(b"\n")
 
     def _begin_trace(self, tracing: Tracing) -> Log:
@@ -331,75 +300,7 @@ class _Supervisor:
             else:
                 link.write_all(tracing.fd, os.fsencode(lines))
 
-        stacks = (*tracing.stacks, "netns")  # what _apart() adds is the last one
-        return Log(stacks, write, is_json=tracing.is_json)
-
-    # ---- visitors ----
-
-    def _knocked(self) -> None:
-        if visitor := self._door.accept():
-            self._watch(visitor.fileno(), partial(self._asked, visitor))
-
-    def _asked(self, visitor: Visitor) -> None:
-        data = visitor.receive()
-        if not data:
-            self._unwatch(visitor.fileno())
-            visitor.close()
-            return
-        handlers: dict[str, Callable[..., Message]] = {
-            "describe": self._describe,
-            "enter": partial(self._let_enter, visitor),
-            "take_in": self._take_in_later,
-            "log": partial(self._log_for, visitor),
-        }
-        visitor.send(control.answer(data, handlers))
-
-    def _describe(self) -> Message:
-        from umview.described import cards, sockets
-
-        return {
-            "supervisor": os.getpid(),
-            "tracer": self._tracer_name,
-            "entered": self._entered,
-            "cards": cards(self._stacks),
-            "sockets": sockets(self._switchboard.sockets()),
-        }
-
-    def _let_enter(self, visitor: Visitor) -> Message:
-        """Let the visitor become a command of the view."""
-        self._unwatch(visitor.fileno())
-        self._watch(visitor.fileno(), partial(self._entering, visitor))
-        return {"filter": int(self._filter)}
-
-    def _entering(self, visitor: Visitor) -> None:
-        message = visitor.receive()
-        self._unwatch(visitor.fileno())
-        if len(message) == _INT.size:
-            (listener,) = _INT.unpack(message)
-            with contextlib.suppress(OSError):
-                self._tracer.start(self._switchboard, visitor.pid, listener)
-                self._entered.append(visitor.pid)
-                visitor.send_bytes(b"\n")
-        visitor.close()
-
-    def _take_in_later(self, pid: int) -> Message:
-        running.check(pid)
-        try:
-            self._tracer.attach(self._switchboard, pid, self._filter)
-        except OSError as exc:
-            raise running.why_not(pid, exc.errno or 0) from exc
-        self._entered.append(pid)
-        return {}
-
-    def _log_for(self, visitor: Visitor) -> Message:
-        handler = logging.StreamHandler(_LogOf(visitor))
-        logging.getLogger().addHandler(handler)
-        return {}
-
-    def _wanted(self, service: Service) -> None:
-        for fd in service.filenos():
-            self._unwatch(fd)
-        service.start()
+        return Log(self._tree.modules, write, is_json=tracing.is_json)
 
     # ---- what the switchboard tells ----
 
@@ -434,11 +335,11 @@ class _Supervisor:
         """Take news of a card; tell those who listen to netlink what has changed."""
         from umview import netlink
 
-        before = self._stacks[event.stack]
-        if before.keeper is None:
+        before = self._tree.stacks.get(event.stack)
+        if before is None or before.keeper is None:
             return
         after = before._replace(cards=before.keeper.hear(event.data))
-        self._stacks[event.stack] = after
+        self._tree.stacks[event.stack] = after
         if before.carriers != after.carriers:
             from umview import files
 
@@ -451,10 +352,16 @@ class _Supervisor:
         if event.id:
             self._switchboard.answer(event.id, verdict)
 
+    def _stack_of(self, event: Event) -> Stack:
+        stack = self._tree.stacks.get(event.stack)
+        if stack is None:
+            raise os_error(errno.ENETDOWN)  # it was unmounted meanwhile
+        return stack
+
     def _netlink(self, event: Event) -> Verdict:
         from umview import netlink, sockdiag
 
-        stack = self._stacks[event.stack]
+        stack = self._stack_of(event)
         if event.protocol == socket.NETLINK_ROUTE:
             answers = netlink.answer(stack, event.portid, event.data)
         else:
@@ -467,13 +374,13 @@ class _Supervisor:
     def _ioctl(self, event: Event) -> Verdict:
         from umview import ioctl
 
-        stack = self._stacks[event.stack]
+        stack = self._stack_of(event)
         return ioctl.answer(stack, event.request, event.arg, event.data)
 
     def _open(self, event: Event) -> Verdict:
         from umview import files
 
-        stack = self._stacks[event.stack]
+        stack = self._stack_of(event)
         path = os.fsdecode(event.data)
         fd = files.open_one(
             path, event.request, stack, self._switchboard.sockets, self._runtime.path

@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ptrace.syscall import (  # type: ignore[import-untyped]
@@ -62,7 +62,7 @@ class Log:
     """Makes lines of the calls that are told, and hands them on in batches."""
 
     def __init__(
-        self, stacks: Sequence[str], write: Callable[[str], None], *, is_json: bool
+        self, stacks: Mapping[int, str], write: Callable[[str], None], *, is_json: bool
     ) -> None:
         """Begin a log.
 
@@ -80,7 +80,7 @@ class Log:
     def add(self, data: bytes) -> None:
         """Add the call that an event of the kind CALL tells of."""
         traced = _ffi.traced(data)
-        stack = None if traced.stack is None else self._stacks[traced.stack]
+        stack = self._stacks.get(-1 if traced.stack is None else traced.stack)
         try:
             line = self._line(traced, stack) + "\n"
         except Exception:

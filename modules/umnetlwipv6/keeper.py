@@ -1,7 +1,7 @@
 """Who keeps a stack's cards: addresses, routers, name servers, carriers.
 
 The stack server tells what it gets by DHCP and from routers; the tables of the
-switchboard and the view's files follow. Before the command starts, its line is read
+switchboard and the view's files follow. Before the stack is mounted, its line is read
 here (`Keeper.wait`); later the switchboard passes on what comes.
 """
 
@@ -35,20 +35,26 @@ _MORE_SECONDS = 1.5  # after the last thing that came
 
 
 class Keeper:
-    """The cards of a stack, and what follows from them."""
+    """The cards of a stack, and what follows from them.
 
-    def __init__(
-        self, switchboard: Switchboard, stack: int, plan: Plan, cards: tuple[Card, ...]
-    ) -> None:
+    In this order: `wait`, `serve`, `furnish`, and `hear` from then on.
+    """
+
+    _switchboard: Switchboard
+    _stack: int
+
+    def __init__(self, plan: Plan, cards: tuple[Card, ...]) -> None:
         """Start with the cards as the plan has them."""
         self.cards = cards
-        self._switchboard = switchboard
-        self._stack = stack
         self._plan = plan
         self._plans = dict(enumerate(plan.cards, _FIRST))
         self._servers: dict[int, tuple[Address, ...]] = {}
         self._domains: dict[int, str] = {}
         self._texts: dict[str, str] | None = None
+
+    def serve(self, switchboard: Switchboard, stack: int) -> None:
+        """Set the tables of a stack, now and whenever the cards change."""
+        self._switchboard, self._stack = switchboard, stack
         self._set_tables()
 
     def hear(self, message: bytes) -> tuple[Card, ...]:
@@ -73,7 +79,7 @@ class Keeper:
         self._texts = {}
         self._set_files()
 
-    # ---- before the command starts ----
+    # ---- before it is mounted ----
 
     def wait(self, server: StackServer) -> None:
         """Wait for what the cards need, and a while for what they ask for besides.
@@ -98,7 +104,6 @@ class Keeper:
             message = server.listen(end - now)
             if message and self._take(message):
                 last = time.monotonic()
-        self._set_tables()
         for name, ask in self._missing(lambda plan: plan.needs):
             raise UmviewError(
                 f"{name}: {ask}: no answer within {_NEEDED_SECONDS:.0f} s; "

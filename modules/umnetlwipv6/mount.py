@@ -41,6 +41,8 @@ _BACKLOG = 4096  # the kernel cuts it down to net.core.somaxconn
 class Mount:
     """The stack of a plan."""
 
+    _keeper: Keeper
+
     def __init__(self, name: str, plan: Plan) -> None:
         """Make one.
 
@@ -50,42 +52,64 @@ class Mount:
         """
         self._name = name
         self._plan = plan
-        self._keeper: Keeper | None = None
         self._server: StackServer | None = None  # kept: its plug processes end with it
+        self._proxy: Proxy | None = None
+        self._forwards: list[tuple[Forward, socket.socket]] = []
 
-    def add(self, switchboard: Switchboard) -> Stack:
-        """Configure the stack on a switchboard, and start its stack server.
+    def prepare(self) -> None:
+        """Start the stack server, plug the cards in and wait for their addresses.
 
         Raises:
             UmviewError: A card cannot be plugged in or gets no address, or a port of
                 the host that is to lead here cannot be had.
         """
         try:
-            return self._add(switchboard)
+            self._prepare()
         except UmviewError as exc:
             raise UmviewError(f"{self._name}: {exc}") from exc
 
-    def _add(self, switchboard: Switchboard) -> Stack:
+    def _prepare(self) -> None:
         plan = self._plan
+        if plan.nat:
+            self._forwards = [(one, _listen(one)) for one in plan.forwards]
+            self._proxy = Proxy()
+        cards, self._server = _plugged(plan)
+        self._keeper = Keeper(plan, cards)
+        if self._server:
+            _configure(self._server, plan, cards)
+            self._keeper.wait(self._server)
+
+    def add(self, switchboard: Switchboard) -> Stack:
+        """Configure the stack on a switchboard."""
+        plan, keeper = self._plan, self._keeper
         stack = switchboard.add_stack(
             StackKind.NET, ipv4=4 in plan.versions, ipv6=6 in plan.versions
         )
-        cards, server = _plugged(plan)
-        self._server = server
-        keeper = self._keeper = Keeper(switchboard, stack, plan, cards)
-        if server:
-            _configure(server, plan, cards)
-            keeper.wait(server)
-            switchboard.add_line(stack, server.line)
-        nat = plan.nat
-        proxies = [_lead_out(switchboard, stack, plan, nat)] if nat else []
+        keeper.serve(switchboard, stack)
+        if self._server:
+            switchboard.add_line(stack, self._server.line)
+        if plan.nat:
+            self._lead_out(switchboard, stack, plan.nat)
         log.info(
             "stack %d: %s, %s",
             stack,
             self._name,
             "; ".join(map(_described, keeper.cards)),
         )
-        return Stack(stack, StackKind.NET, keeper.cards, tuple(proxies), keeper)
+        services = (self._proxy,) if self._proxy else ()
+        return Stack(stack, StackKind.NET, keeper.cards, services, keeper)
+
+    def _lead_out(self, switchboard: Switchboard, stack: int, nat: CardPlan) -> None:
+        """Lead what goes through nat0 to the host: gateways, name server, ports."""
+        for gateway in nat.gateways if self._plan.host else ():
+            loopback = LOOPBACK[gateway.version == 6].ip
+            switchboard.add_map(stack, gateway, loopback)
+        assert self._proxy
+        for server in PROXIES:
+            if server.version in self._plan.versions:
+                self._proxy.serve(switchboard, stack, server)
+        for forward, sock in self._forwards:
+            switchboard.add_forward(stack, sock, forward.port, *_gateways(nat))
 
     def furnish(self, switchboard: Switchboard) -> Filter:
         """Configure the view's files and names; after `add`."""
@@ -93,7 +117,6 @@ class Mount:
         needed = Filter.NONE
         if plan.files:
             needed |= Filter.FILES
-            assert self._keeper
             self._keeper.furnish()
             for folder in FOLDERS:
                 switchboard.add_folder(folder)
@@ -204,23 +227,8 @@ def _configure(server: StackServer, plan: Plan, cards: tuple[Card, ...]) -> None
 # ---- nat0 ----
 
 
-def _lead_out(switchboard: Switchboard, stack: int, plan: Plan, nat: CardPlan) -> Proxy:
-    """Lead what goes through nat0 to the host: gateways, name server, ports."""
-    for gateway in nat.gateways if plan.host else ():
-        loopback = LOOPBACK[gateway.version == 6].ip
-        switchboard.add_map(stack, gateway, loopback)
-    proxy = Proxy()
-    for server in PROXIES:
-        if server.version in plan.versions:
-            proxy.serve(switchboard, stack, server)
-    for forward in plan.forwards:
-        _forward(switchboard, stack, nat, forward)
-    return proxy
-
-
-def _forward(
-    switchboard: Switchboard, stack: int, nat: CardPlan, forward: Forward
-) -> None:
+def _listen(forward: Forward) -> socket.socket:
+    """Return the socket of the host that leads into the stack."""
     family = socket.AF_INET if forward.address.version == 4 else socket.AF_INET6
     where = f"{forward.address} port {forward.host_port}"
     protocol = (
@@ -240,8 +248,8 @@ def _forward(
             f"fwd: cannot listen on {where} of the host: {exc.strerror}; "
             "choose another port"
         ) from exc
-    switchboard.add_forward(stack, sock, forward.port, *_gateways(nat))
     log.info("forward: %s of the host leads to port %d", where, forward.port)
+    return sock
 
 
 def _gateways(nat: CardPlan) -> tuple[Address, Address]:

@@ -38,7 +38,8 @@ class Recorder:
 
 def mounted(text: str) -> tuple[Stack, Filter, Recorder]:
     recorder = Recorder()
-    mount = module.mount(text)
+    mount = module.ask(text).mount
+    mount.prepare()
     stack = mount.add(cast("Any", recorder))
     return stack, mount.furnish(cast("Any", recorder)), recorder
 
@@ -69,7 +70,7 @@ def test_it_is_found_by_name(name: str) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_unknown_option_is_refused_with_its_name(name: str) -> None:
     with pytest.raises(UmviewError, match=f"^{name}: unknown option 'nonsense'"):
-        module.mount(f"{name},nonsense")
+        module.ask(f"{name},nonsense")
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -89,7 +90,7 @@ def test_its_tables_are_of_its_cards(name: str) -> None:
 
 def test_unknown_module_names_the_known_ones() -> None:
     with pytest.raises(UmviewError) as caught:
-        module.mount("umnope,host")
+        module.ask("umnope,host")
     for name in MODULES:
         assert name in str(caught.value)
 
@@ -204,9 +205,9 @@ def test_umnet_nofiles_leaves_files_alone() -> None:
 def test_umnet_forward_that_cannot_be_had_says_which() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        mount = module.mount(f"umnet,fwd={port}:80")
+        mount = module.ask(f"umnet,fwd={port}:80").mount
         with pytest.raises(UmviewError, match=f"port {port} "):
-            mount.add(cast("Any", Recorder()))
+            mount.prepare()
 
 
 def test_umnet_own_networks_are_on_the_card() -> None:

@@ -219,7 +219,7 @@ def test_a_log_that_cannot_be_written_ends(caplog: pytest.LogCaptureFixture) -> 
     def refuse(_: str) -> None:
         raise OSError(errno.ENOSPC, "No space")
 
-    log = Log(("umnet",), refuse, is_json=False)
+    log = Log({0: "umnet"}, refuse, is_json=False)
     log._lines.append("line\n")
     log.flush()
     log._lines.append("line\n")

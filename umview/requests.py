@@ -1,0 +1,174 @@
+"""What visitors may ask of the supervisor: a method for each request.
+
+A request is a method of `Requests` and a line in its table. Its first argument is the
+visitor, the others are the words of the message; it returns the answer, or None and
+answers later by `Visitor.send`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import struct
+from functools import partial
+from typing import TYPE_CHECKING
+
+from umview import control, running
+from umview.control import Door, Message, Visitor
+from umview.view import Filter
+
+if TYPE_CHECKING:
+    from umview._ffi import Switchboard
+    from umview.loop import Loop
+    from umview.tracer import Choice
+    from umview.views import Tree, View
+
+log = logging.getLogger(__name__)
+
+_INT = struct.Struct("=i")
+
+
+class Requests:
+    """Serves those who come to the doors of a tree of views."""
+
+    def __init__(
+        self,
+        switchboard: Switchboard,
+        loop: Loop,
+        tree: Tree,
+        chosen: Choice,
+        needed: Filter,
+    ) -> None:
+        """Know what requests are about.
+
+        Args:
+            switchboard: What answers the views' calls.
+            loop: The supervisor's.
+            tree: The views.
+            chosen: Their tracer.
+            needed: The filter that processes enter with.
+        """
+        self._switchboard = switchboard
+        self._loop = loop
+        self._tree = tree
+        self._tracer, self._tracer_name = chosen
+        self._filter = needed
+        self._table: dict[str, control.Handler] = {
+            "describe": self._describe,
+            "enter": self._enter,
+            "take_in": self._take_in,
+            "log": self._log,
+        }
+
+    def open_door(self, folder: str) -> None:
+        """Open the door for those outside.
+
+        Args:
+            folder: The runtime directory.
+        """
+        door = Door(folder)
+        self._loop.watch(door.fileno(), partial(self._knocked, door))
+
+    def call_in(self, pid: int, view: int, flags: int) -> int:
+        """Open the door for a process of a view.
+
+        Args:
+            pid: The process, or a thread of it.
+            view: Its view.
+            flags: SOCK_NONBLOCK and SOCK_CLOEXEC.
+
+        Returns:
+            Its end of the connection, taken over by the caller.
+
+        Raises:
+            OSError: It has ended, or there are no descriptors left.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            theirs.setblocking(not flags & socket.SOCK_NONBLOCK)
+            self.welcome(Visitor(ours, *control.process_of(pid), view))
+            return theirs.detach()
+
+    def _knocked(self, door: Door) -> None:
+        if visitor := door.accept():
+            self.welcome(visitor)
+
+    def welcome(self, visitor: Visitor) -> None:
+        """Serve a visitor from now on."""
+        self._loop.watch(visitor.fileno(), partial(self._asked, visitor))
+
+    def _asked(self, visitor: Visitor) -> None:
+        data = visitor.receive()
+        if not data:
+            self._dismiss(visitor)
+        elif answer := control.answer(visitor, data, self._table):
+            visitor.send(answer)
+
+    def _dismiss(self, visitor: Visitor) -> None:
+        self._loop.unwatch(visitor.fileno())
+        visitor.close()
+
+    # ---- looking ----
+
+    def _describe(self, visitor: Visitor, view: object = None) -> Message:
+        """Tell of a view and of those in it."""
+        from umview.described import views
+
+        top = self._tree.find(view, visitor.view)
+        return {
+            "supervisor": os.getpid(),
+            "tracer": self._tracer_name,
+            "views": views(self._tree, top, self._switchboard),
+        }
+
+    def _log(self, visitor: Visitor) -> Message:
+        """Send lines from now on as they are logged."""
+        handler = logging.StreamHandler(_LogOf(visitor))
+        logging.getLogger().addHandler(handler)
+        return {}
+
+    # ---- entering ----
+
+    def _enter(self, visitor: Visitor, view: object = None) -> Message:
+        """Let the visitor become a command of a view."""
+        into = self._tree.find(view, visitor.view)
+        self._loop.unwatch(visitor.fileno())
+        self._loop.watch(visitor.fileno(), partial(self._entering, visitor, into))
+        return {"filter": int(self._filter)}
+
+    def _entering(self, visitor: Visitor, view: View) -> None:
+        message = visitor.receive()
+        if len(message) == _INT.size:
+            (listener,) = _INT.unpack(message)
+            with contextlib.suppress(OSError):
+                self._tracer.start(self._switchboard, visitor.pid, listener)
+                view.entered.append(visitor.pid)
+                visitor.send_bytes(b"\n")
+        self._dismiss(visitor)
+
+    def _take_in(self, visitor: Visitor, pid: int, view: object = None) -> Message:
+        """Let a program that runs enter a view."""
+        into = self._tree.find(view, visitor.view)
+        running.check(pid)
+        try:
+            self._tracer.attach(self._switchboard, pid, self._filter)
+        except OSError as exc:
+            raise running.why_not(pid, exc.errno or 0) from exc
+        into.entered.append(pid)
+        return {}
+
+
+class _LogOf:
+    """What a log handler writes to: each line goes to a visitor."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._visitor = visitor
+
+    def write(self, text: str) -> None:
+        """Send a line."""
+        self._visitor.send_bytes(text.encode())
+
+    def flush(self) -> None:
+        """Have nothing to flush."""

@@ -1,0 +1,171 @@
+"""The tree of views: what each of them consists of.
+
+View 0 is the outermost one. The switchboard has the same views by the same numbers, and
+all that the calls of programs need; what is known here is what people and modules ask
+for: names, mounts, modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from umview.errors import UmviewError
+from umview.module import Asked
+from umview.view import Card, Filter, Service, Stack, StackKind, lo
+
+if TYPE_CHECKING:
+    from umview._ffi import Switchboard
+    from umview.loop import Loop
+
+NET = "/dev/net/"
+DEFAULT = f"{NET}default"
+"""Where the stack is that programs get that ask for none."""
+
+
+class Mounted(NamedTuple):
+    """A stack at a path.
+
+    Attributes:
+        asked: What it was made of; kept, for its stack server ends with it.
+        stack: Its number.
+    """
+
+    asked: Asked
+    stack: int
+
+
+class View:
+    """A view.
+
+    Attributes:
+        number: Its number on the switchboard.
+        name: What it is called.
+        parent: The enclosing view; None: it is the outermost.
+        keeper: The process that is its root; of the outermost, the supervisor.
+        mounts: Its stacks by their paths.
+        entered: Processes that came in while it ran, with what they started.
+    """
+
+    def __init__(
+        self, number: int, name: str, parent: View | None, keeper: int
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.parent = parent
+        self.keeper = keeper
+        self.mounts: dict[str, Mounted] = {}
+        self.entered: list[int] = []
+
+    def is_within(self, other: View) -> bool:
+        """Whether it is another view, or nested in that, however deep."""
+        view: View | None = self
+        while view and view is not other:
+            view = view.parent
+        return view is not None
+
+    def free_path(self, module: str) -> str:
+        """Return a path that is free for a module's stack."""
+        if DEFAULT not in self.mounts:
+            return DEFAULT
+        number = 1
+        while (path := f"{NET}{module}{number}") in self.mounts:
+            number += 1
+        return path
+
+
+class Tree:
+    """All views of a supervisor.
+
+    Attributes:
+        views: By their numbers.
+        stacks: All stacks by their numbers.
+        modules: The names of the modules that made them.
+    """
+
+    def __init__(self, switchboard: Switchboard, loop: Loop, root: View) -> None:
+        self.views = {root.number: root}
+        self.stacks: dict[int, Stack] = {}
+        self.modules: dict[int, str] = {}
+        self._switchboard = switchboard
+        self._loop = loop
+
+    @property
+    def root(self) -> View:
+        """The outermost view."""
+        return self.views[0]
+
+    def find(self, named: object, seen_from: int = 0) -> View:
+        """Return a view.
+
+        Args:
+            named: Its name or its number; None: the one it is seen from.
+            seen_from: The number of the view that somebody is in who looks: views that
+                are neither this one nor in it are not seen.
+
+        Raises:
+            UmviewError: There is none.
+        """
+        here = self.views[seen_from]
+        for view in self.views.values() if named is not None else (here,):
+            if named in (None, view.number, view.name) and view.is_within(here):
+                return view
+        raise UmviewError(f"no view is called {named}; `umctl ls` shows those that run")
+
+    def within(self, top: View) -> Iterator[View]:
+        """Yield a view and all that are nested in it."""
+        return (view for view in self.views.values() if view.is_within(top))
+
+    # ---- stacks ----
+
+    def mount(self, view: View, path: str, asked: Asked) -> Mounted:
+        """Put a stack to a path; what it takes has been prepared.
+
+        Raises:
+            UmviewError: It cannot be had.
+        """
+        if path in view.mounts:
+            raise UmviewError(f"{path}: a stack is mounted there; umount it first")
+        stack = asked.mount.add(self._switchboard)
+        self._keep(stack, asked.module)
+        mounted = view.mounts[path] = Mounted(asked, stack.number)
+        return mounted
+
+    def furnish(self, view: View) -> Filter:
+        """Give a view the files and names of its default stack.
+
+        Returns:
+            Which optional calls have to be stopped for it.
+        """
+        first = view.mounts[DEFAULT]
+        if self.stacks[first.stack].kind is StackKind.NET:
+            self._keep(_apart(self._switchboard), "netns")
+        return first.asked.mount.furnish(self._switchboard)
+
+    def _keep(self, stack: Stack, module: str) -> None:
+        self.stacks[stack.number] = stack
+        self.modules[stack.number] = module
+        for service in stack.services:
+            for fd in service.filenos():
+                self._loop.watch(fd, partial(self._wanted, service))
+
+    def _wanted(self, service: Service) -> None:
+        for fd in service.filenos():
+            self._loop.unwatch(fd)
+        service.start()
+
+    def cards_of(self, view: View) -> Iterator[tuple[str, Card]]:
+        """Yield the cards of a view, with their stacks' paths."""
+        for path, mounted in view.mounts.items():
+            for card in self.stacks[mounted.stack].cards:
+                yield path, card
+
+
+def _apart(switchboard: Switchboard) -> Stack:
+    """Add the stack of programs that have made themselves a network namespace."""
+    kind = StackKind.APART
+    card = lo(4, 6)
+    number = switchboard.add_stack(kind, ipv4=True, ipv6=True)
+    switchboard.set_tables(number, (card,), ())
+    return Stack(number, kind, (card,))
