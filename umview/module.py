@@ -8,11 +8,12 @@ installed packages costs more time than the rest of umview's start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from umview.errors import UmviewError
+from umview.policy import Policy
 from umview.view import Filter, Stack, StackKind
 
 if TYPE_CHECKING:
@@ -23,41 +24,68 @@ if TYPE_CHECKING:
 BUILT_IN = ("umnet", "umnetlwipv6", "umnetnative", "umnetnull")
 
 
-class Mount(Protocol):
-    """A stack that is asked for: a module with its options."""
+class Context(NamedTuple):
+    """Where a stack is to be.
+
+    Attributes:
+        switchboard: What has it.
+        view: The number of its view.
+        enclosing: The default stack of the enclosing view; None in the outermost
+            view, which is enclosed by the kernel's.
+        stack_at: Return the stack that is mounted at a path of the view, as
+            ``/dev/net/work``; UmviewError where there is none.
+    """
+
+    switchboard: Switchboard
+    view: int
+    enclosing: Stack | None
+    stack_at: Callable[[str], Stack]
+
+
+class Mount:
+    """A stack that is asked for: a module with its options. To be derived from.
+
+    The methods are called in this order, each once; `add` and `furnish` in the thread
+    that answers the view, which they must not keep waiting.
+    """
 
     def prepare(self) -> None:
-        """Get what takes time: cards, addresses. It is not for the switchboard yet.
+        """Take of the host what it needs, as long as that may take.
 
-        While views run this is called in a thread of its own.
+        Where this or `add` fails, what was taken is given back by `remove`.
 
         Raises:
             UmviewError: It cannot be had.
         """
-        ...
 
-    def add(self, switchboard: Switchboard) -> Stack:
-        """Configure the stack on a switchboard, after `prepare`, without waiting.
+    def add(self, context: Context) -> Stack:
+        """Configure the stack on the switchboard.
 
         Raises:
-            UmviewError: What it needs of the host cannot be had.
+            UmviewError: Something that it needs cannot be had.
         """
-        ...
+        raise NotImplementedError
 
-    def furnish(self, switchboard: Switchboard) -> Filter:
+    def furnish(self, context: Context) -> Filter:  # noqa: ARG002
         """Configure what a view has once: files and names, those of its first stack.
 
         Returns:
             Which optional calls have to be stopped for it.
         """
-        ...
+        return Filter.NONE
+
+    def remove(self) -> None:
+        """Give back what `prepare` and `add` have taken, but for the switchboard's.
+
+        After the stack has gone from the switchboard; also where they have failed.
+        """
 
 
 class Module(Protocol):
     """The face of a module's package."""
 
-    def parse(self, options: Sequence[str]) -> Mount:
-        """Read the options of ``-p MODULE,OPTION...``.
+    def parse(self, options: Sequence[str]) -> Mount | Policy:
+        """Read the options of ``-p MODULE,OPTION...``; change nothing.
 
         Raises:
             UmviewError: One of them is unknown or has no sense; the text names the
@@ -66,7 +94,7 @@ class Module(Protocol):
         ...
 
 
-class PlainMount:
+class PlainMount(Mount):
     """A stack that has nothing to configure."""
 
     def __init__(self, kind: StackKind, options: Sequence[str]) -> None:
@@ -83,19 +111,11 @@ class PlainMount:
             raise UmviewError(f"unknown option '{options[0]}'; it has no options")
         self._kind = kind
 
-    def prepare(self) -> None:
-        """Need nothing."""
-
-    def add(self, switchboard: Switchboard) -> Stack:
+    def add(self, context: Context) -> Stack:
         """Configure the stack on a switchboard."""
         some = self._kind is not StackKind.NULL
-        return Stack(
-            switchboard.add_stack(self._kind, ipv4=some, ipv6=some), self._kind
-        )
-
-    def furnish(self, switchboard: Switchboard) -> Filter:  # noqa: ARG002
-        """Leave the files and names as the host has them."""
-        return Filter.NONE
+        number = context.switchboard.add_stack(self._kind, ipv4=some, ipv6=some)
+        return Stack(number, self._kind)
 
 
 def find(name: str) -> Module:
@@ -133,15 +153,62 @@ class Asked(NamedTuple):
     mount: Mount
 
 
+class AskedPolicy(NamedTuple):
+    """A policy as it was asked for; as `Asked`."""
+
+    module: str
+    options: tuple[str, ...]
+    policy: Policy
+
+
 def ask(text: str) -> Asked:
-    """Return what ``MODULE[,OPTION...]`` asks for.
+    """Return the stack that ``MODULE[,OPTION...]`` asks for.
 
     Raises:
-        UmviewError: The module or one of its options is unknown or wrong.
+        UmviewError: The module or one of its options is unknown or wrong, or it has
+            no stack.
     """
+    found = _read(text)
+    if isinstance(found, AskedPolicy):
+        raise UmviewError(
+            f"{found.module} is no stack but a policy: give it to a view by -p or "
+            "`umctl add`"
+        )
+    return found
+
+
+def ask_policy(text: str) -> AskedPolicy:
+    """Return the policy that ``MODULE[,OPTION...]`` asks for.
+
+    Raises:
+        UmviewError: The module or one of its options is unknown or wrong, or it is
+            no policy.
+    """
+    found = _read(text)
+    if isinstance(found, Asked):
+        raise UmviewError(f"{found.module} is no policy but a stack: mount it")
+    return found
+
+
+def ask_all(texts: Sequence[str]) -> tuple[list[Asked], list[AskedPolicy]]:
+    """Return what the words of ``-p`` ask for, with umnet where none is a stack.
+
+    Raises:
+        UmviewError: A module or one of its options is unknown or wrong.
+    """
+    found = [_read(text) for text in texts]
+    stacks = [one for one in found if isinstance(one, Asked)]
+    policies = [one for one in found if isinstance(one, AskedPolicy)]
+    return stacks or [ask("umnet")], policies
+
+
+def _read(text: str) -> Asked | AskedPolicy:
     name, *options = text.split(",")
     module = find(name)
     try:
-        return Asked(name, tuple(options), module.parse(options))
+        made = module.parse(options)
     except UmviewError as exc:
         raise UmviewError(f"{name}: {exc}") from exc
+    if isinstance(made, Policy):
+        return AskedPolicy(name, tuple(options), made)
+    return Asked(name, tuple(options), made)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from umview.errors import UmviewError
-from umview.module import Asked
+from umview.module import Asked, Context
 from umview.view import Card, Filter, Service, Stack, StackKind, lo
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Tree:
         """
         if path in view.mounts:
             raise UmviewError(f"{path}: a stack is mounted there; umount it first")
-        stack = asked.mount.add(self._switchboard)
+        stack = asked.mount.add(self._context(view))
         self._keep(stack, asked.module)
         mounted = view.mounts[path] = Mounted(asked, stack.number)
         return mounted
@@ -141,7 +141,16 @@ class Tree:
         first = view.mounts[DEFAULT]
         if self.stacks[first.stack].kind is StackKind.NET:
             self._keep(_apart(self._switchboard), "netns")
-        return first.asked.mount.furnish(self._switchboard)
+        return first.asked.mount.furnish(self._context(view))
+
+    def _context(self, view: View) -> Context:
+        return Context(self._switchboard, view.number, None, partial(self._at, view))
+
+    def _at(self, view: View, path: str) -> Stack:
+        if path not in view.mounts:
+            known = ", ".join(view.mounts) or "nothing"
+            raise UmviewError(f"{path}: no stack is mounted there; mounted: {known}")
+        return self.stacks[view.mounts[path].stack]
 
     def _keep(self, stack: Stack, module: str) -> None:
         self.stacks[stack.number] = stack

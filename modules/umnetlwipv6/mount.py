@@ -8,7 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from umview import runtime
+from umview import module, runtime
 from umview.errors import UmviewError
 from umview.names import Proxy
 from umview.view import (
@@ -28,6 +28,7 @@ from .plan import PROXIES, CardPlan, Forward, Plan
 
 if TYPE_CHECKING:
     from umview._ffi import Switchboard
+    from umview.module import Context
     from umview.packets import CardAt
     from umview.stackserver import Plug, StackServer
 
@@ -38,7 +39,7 @@ _NAT_MAC = bytes.fromhex("525400123456")
 _BACKLOG = 4096  # the kernel cuts it down to net.core.somaxconn
 
 
-class Mount:
+class Mount(module.Mount):
     """The stack of a plan."""
 
     _keeper: Keeper
@@ -79,9 +80,9 @@ class Mount:
             _configure(self._server, plan, cards)
             self._keeper.wait(self._server)
 
-    def add(self, switchboard: Switchboard) -> Stack:
+    def add(self, context: Context) -> Stack:
         """Configure the stack on a switchboard."""
-        plan, keeper = self._plan, self._keeper
+        plan, keeper, switchboard = self._plan, self._keeper, context.switchboard
         stack = switchboard.add_stack(
             StackKind.NET, ipv4=4 in plan.versions, ipv6=6 in plan.versions
         )
@@ -111,9 +112,9 @@ class Mount:
         for forward, sock in self._forwards:
             switchboard.add_forward(stack, sock, forward.port, *_gateways(nat))
 
-    def furnish(self, switchboard: Switchboard) -> Filter:
+    def furnish(self, context: Context) -> Filter:
         """Configure the view's files and names; after `add`."""
-        plan = self._plan
+        plan, switchboard = self._plan, context.switchboard
         needed = Filter.NONE
         if plan.files:
             needed |= Filter.FILES

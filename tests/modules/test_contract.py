@@ -40,8 +40,16 @@ def mounted(text: str) -> tuple[Stack, Filter, Recorder]:
     recorder = Recorder()
     mount = module.ask(text).mount
     mount.prepare()
-    stack = mount.add(cast("Any", recorder))
-    return stack, mount.furnish(cast("Any", recorder)), recorder
+    context = context_of(recorder)
+    stack = mount.add(context)
+    return stack, mount.furnish(context), recorder
+
+
+def context_of(recorder: Recorder) -> module.Context:
+    def nothing(path: str) -> Stack:
+        raise UmviewError(path)
+
+    return module.Context(cast("Any", recorder), 0, None, nothing)
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ LAYERS = (
     {"control", "loop"},
     {"packets"},
     {"_ffi", "trace_names"},
+    {"policy"},
     {"boundary", "view", "abi.inet_diag", "abi.ifreq"},
     {"abi.rtnetlink", "abi.sockaddr"},
     {"abi.shown"},
