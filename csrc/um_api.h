@@ -237,6 +237,8 @@ int um_hostname_set(struct um_switchboard *sb, const char *host,
  * Return: only on failure, a negative errno; *stage tells where
  * (0 filter, 1 hand-over, 2 exec). */
 int um_child_exec(int sync_fd, int flags, char **argv, int *stage);
+/* Execute argv as execvp(3) does. Return: only on failure, a negative errno. */
+int um_exec(char **argv);
 /* Can a process be put under a filter with a listener that answers calls with
  * descriptors (-EBUSY: it has a listener; -EOPNOTSUPP: Linux 5.9 to 5.13), can
  * one be traced by ptrace(2)? Return: 0 or a negative errno. */

@@ -279,12 +279,22 @@ def child_exec(sync_fd: int, flags: Filter, argv: Sequence[str]) -> tuple[Stage,
     Returns:
         Only on failure: where it failed, and the errno (> 0).
     """
-    words = [ffi.new("char[]", os.fsencode(word)) for word in argv]
     stage = ffi.new("int *")
-    rc = lib.um_child_exec(
-        sync_fd, int(flags), ffi.new("char *[]", [*words, ffi.NULL]), stage
-    )
+    words, _kept = _words(argv)
+    rc = lib.um_child_exec(sync_fd, int(flags), words, stage)
     return Stage(stage[0]), -rc
+
+
+def execute(argv: Sequence[str]) -> int:
+    """Execute argv, looked for in PATH; return, only on failure, the errno (> 0)."""
+    words, _kept = _words(argv)
+    return -int(lib.um_exec(words))
+
+
+def _words(argv: Sequence[str]) -> tuple[object, object]:
+    """Return argv as C has it, and what has to be kept as long as that is used."""
+    kept = [ffi.new("char[]", os.fsencode(word)) for word in argv]
+    return ffi.new("char *[]", [*kept, ffi.NULL]), kept
 
 
 def try_seccomp() -> int:

@@ -1,13 +1,8 @@
 """The process that answers a view: parent of the command, there until the last ends.
 
-The command's process is forked first of all, while everything is as the user left it:
-limits, working directory, descriptors, process group, signals. Then the supervisor
-steps aside: a process group of its own in the same session (the terminal's signals and
-job control pass it by, and the command's group never becomes an orphaned one through
-it), no terminal signals, none of the user's descriptors (a pipe that others read has
-to end when the command ends), /dev/null for a stderr: what there is to say goes
-through the front. It is a child sub-reaper, so all processes of the view are
-its descendants: no child is left means that the view has ended.
+It forks the command and steps aside (umview/process.py). It is a child sub-reaper, so
+all processes of the view are its descendants: no child is left means that the view has
+ended.
 
 The command installs its filter by itself and passes the listener on by a socket; that
 socket is part of the loop, for the command can be stopped at any moment.
@@ -19,26 +14,25 @@ import contextlib
 import errno
 import logging
 import os
-import resource
-import select
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NoReturn
 
-from umview import _ffi, boundary, link, running, tracer
-from umview._ffi import Event, EventKind, Stage, Switchboard
+from umview import _ffi, boundary, link, process, running, tracer
+from umview._ffi import Event, EventKind, Switchboard
 from umview.boundary import Done, Given, Verdict
 from umview.errors import FAILED, UmviewError, os_error
 from umview.job import Job, Tracing
 from umview.link import Kind
 from umview.loop import Loop
+from umview.process import Command
 from umview.requests import Requests
 from umview.runtime import Runtime
-from umview.view import Filter, Stack
+from umview.view import Stack
 from umview.views import Tree, View
 
 if TYPE_CHECKING:
@@ -46,24 +40,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_IGNORED = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTSTP,
-    signal.SIGTTIN,
-    signal.SIGTTOU,
-    signal.SIGPIPE,
-)
 _EVENTS_AT_ONCE = 256  # the traced calls of a busy program might never end
 _ALL_EVENTS = 65536  # more than the switchboard lets wait
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _INT = struct.Struct("=i")
-_PREEMPTED = (
-    "calls of the network do not reach umview: who holds the seccomp listener here (a "
-    "container's manager?) takes them first; run umview outside"
-)
 _NESTED = "umview inside a view is not possible yet: run it outside"
 
 
@@ -117,8 +97,7 @@ class _Supervisor:
         self._requests = Requests(
             self._switchboard, self._loop, self._tree, chosen, self._filter
         )
-        self._command = 0
-        self._status: int | None = None
+        self._command = Command(line)
         self._running = True
         self._waits = True  # for the children; else the switchboard does
         self._childless = False
@@ -142,14 +121,14 @@ class _Supervisor:
             while self._running:
                 self._loop.step()
         except BaseException:
-            self._kill()
+            self._command.kill()
             raise
         self._switchboard.stop()
         self._told(_ALL_EVENTS)
         self._switchboard.close()
         self._runtime.remove()
-        if self._status is not None:
-            self._line.send(Kind.CLOSED, self._status)
+        if self._command.status is not None:
+            self._line.send(Kind.CLOSED, self._command.status)
         return 0
 
     # ---- a command: its process is our child, as are all that it leaves behind ----
@@ -158,14 +137,15 @@ class _Supervisor:
         """Start the command."""
         _ffi.become_subreaper()
         sync, theirs = socket.socketpair()
-        self._command = os.fork()
-        if self._command == 0:
+
+        def become() -> NoReturn:
             sync.close()
-            _become(theirs.fileno(), self._filter, self._job)
+            process.become_first(theirs.fileno(), self._filter, self._job)
+
+        self._command.start(become)
         theirs.close()
-        _step_aside(self._job.inherited)
-        self._line.send(Kind.STARTED, self._command)
-        wake = _wake_on_signals()
+        process.step_aside(self._job.inherited)
+        wake = process.wake_on_signals(signal.SIGTERM)
         self._loop.watch(wake, partial(self._woken, wake))
         self._loop.watch(sync.fileno(), partial(self._handed_over, sync))
         self._loop.watch(self._line.fileno(), self._left_alone)
@@ -179,8 +159,8 @@ class _Supervisor:
             UmviewError: It cannot; it goes on as it was.
         """
         running.check(pid)
-        _step_aside(self._job.inherited)
-        wake = _wake_on_signals()
+        process.step_aside(self._job.inherited)
+        wake = process.wake_on_signals(signal.SIGTERM)
         self._loop.watch(wake, partial(self._woken, wake))
         self._waits = False
         try:
@@ -200,27 +180,18 @@ class _Supervisor:
     # ---- what the loop waits for ----
 
     def _woken(self, wake: int) -> None:
-        for number in os.read(wake, select.PIPE_BUF):
-            if number == signal.SIGTERM:
-                self._running = False
+        if signal.SIGTERM in process.numbers_of(wake):
+            self._running = False
         if self._waits:
             self._reap()
 
     def _reap(self) -> None:
         """Take note of what has become of the children, adopted ones included."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
-            except ChildProcessError:
-                self._childless = True
-                self._end_if_empty()
-                if not self._running:
-                    return
-                break
-            if pid == 0:
-                break
-            if pid == self._command:
-                self._command_changed(status)
+        if not process.reap(self._command):
+            self._childless = True
+            self._end_if_empty()
+            if not self._running:
+                return
         if self._ends():
             if self._trace:
                 # an order to the switchboard and back: its calls have been told
@@ -244,23 +215,12 @@ class _Supervisor:
         """
         self._loop.unwatch(self._line.fileno())
         self._line.close()
-        self._kill()
-
-    def _kill(self) -> None:
-        """Kill the command, unless it has ended and its number may be another's."""
-        if self._command and self._status is None:
-            os.kill(self._command, signal.SIGKILL)
-
-    def _command_changed(self, status: int) -> None:
-        if os.WIFSTOPPED(status):
-            self._line.send(Kind.STOPPED, os.WSTOPSIG(status))
-        else:
-            code = os.waitstatus_to_exitcode(status)
-            self._status = 128 - code if code < 0 else code
+        self._command.kill()
 
     def _ends(self) -> bool:
         """Whether the command has ended and the front does not know it."""
-        return self._status is not None and self._loop.watches(self._line.fileno())
+        has_ended = self._command.status is not None
+        return has_ended and self._loop.watches(self._line.fileno())
 
     def _tell_end(self) -> None:
         """Let the front go, where the command has ended and others have not."""
@@ -268,7 +228,7 @@ class _Supervisor:
             self._loop.unwatch(self._line.fileno())
             if self._trace:
                 self._trace.flush()
-            self._line.send(Kind.ENDED, self._status)
+            self._line.send(Kind.ENDED, self._command.status)
             self._line.close()
 
     def _handed_over(self, sync: socket.socket) -> None:
@@ -284,7 +244,7 @@ class _Supervisor:
                 return
             (listener,) = _INT.unpack(message)
             with contextlib.suppress(ProcessLookupError, BrokenPipeError):
-                self._tracer.start(self._switchboard, self._command, listener)
+                self._tracer.start(self._switchboard, self._command.pid, listener)
                 self._waits = not self._tracer.waits
                 self._loop.watch(self._switchboard.fileno(), self._told)
                 sync.send(b"\n")
@@ -322,7 +282,7 @@ class _Supervisor:
                     if self._trace:
                         self._trace.add(event.data)
                 case EventKind.CHILD:
-                    self._command_changed(event.request)
+                    self._command.changed(event.request)
                     if event.arg:
                         self._tell_end()
                 case EventKind.ENDED:
@@ -393,65 +353,3 @@ def _switchboard(runtime: Runtime) -> Switchboard:
         return Switchboard(runtime.path)
     except OSError as exc:
         raise UmviewError(f"cannot start: {exc.strerror}") from exc
-
-
-def _wake_on_signals() -> int:
-    """Return a descriptor that the numbers of our signals can be read from."""
-    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    os.write(write, bytes((signal.SIGCHLD,)))  # for what came before
-    return read
-
-
-def _step_aside(inherited: Iterable[int]) -> None:
-    """Leave the user's terminal, pipes, directory and limit of descriptors."""
-    os.setpgid(0, 0)
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in range(3):
-        os.dup2(null, fd)
-    os.close(null)
-    for fd in inherited:
-        os.close(fd)
-    os.chdir("/")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-# ---- the command's process ----
-
-
-def _become(sync: int, needed: Filter, job: Job) -> NoReturn:
-    """Become the command; on failure say why, and exit as a shell does."""
-    # what Python has changed, and nothing else: nohup(1) has to reach the command
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    if job.ignores_children:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, job.mask)
-    stage, code = _ffi.child_exec(sync, needed, job.command)
-    text, status = _why_not(stage, code, job.command[0])
-    if text:
-        os.write(2, os.fsencode(f"umview: {text}\n"))
-    os._exit(status)
-
-
-def _why_not(stage: Stage, code: int, word: str) -> tuple[str, int]:
-    """Return what to say about a command that cannot be, and the exit status."""
-    reason = os.strerror(code)
-    match stage:
-        case Stage.FILTER:
-            return f"cannot install the seccomp filter: {reason}", FAILED
-        case Stage.HAND_OVER if code == errno.EPROTO:
-            return _PREEMPTED, FAILED
-        case Stage.HAND_OVER:
-            return "", FAILED  # the supervisor is gone, and the front says so
-        case Stage.EXEC if code == errno.ENOENT and "/" not in word:
-            return f"{word}: command not found", _NOT_FOUND
-        case Stage.EXEC:
-            absent = code == errno.ENOENT
-            return f"{word}: {reason}", _NOT_FOUND if absent else _NOT_EXECUTABLE

@@ -350,6 +350,11 @@ int um_child_exec(int sync_fd, int flags, char **argv, int *stage)
         return -EPROTO; /* another's listener is asked before a tracer is */
     *stage = 2;
     fcntl(sync_fd, F_SETFD, FD_CLOEXEC);
+    return um_exec(argv);
+}
+
+int um_exec(char **argv)
+{
     execvp(argv[0], argv);
     return -errno;
 }

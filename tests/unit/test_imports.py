@@ -15,6 +15,7 @@ LAYERS = (
     {"cli", "ctl"},
     {"front"},
     {"supervisor"},
+    {"process"},
     {"requests"},
     {"described"},
     {"views"},
