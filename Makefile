@@ -5,8 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 SHELL := /bin/bash
 
-C_SOURCES := $(shell find csrc -name '*.[ch]' -not -path 'csrc/stackd/*') \
-	csrc/stackd/packet_road.h
+C_SOURCES := $(shell find csrc -name '*.[ch]' -not -path 'csrc/stackd/*' \
+	-not -path 'csrc/libumview/*') csrc/stackd/packet_road.h
 STACKD_SOURCES := $(shell find csrc/stackd -type f) tests/core/stackd_hooks.c \
 	tests/core/sanitised.c
 PY_SOURCES := $(shell find umview modules -name '*.py')
@@ -19,10 +19,11 @@ PUBLIC := umask 022 &&
 SUITES := tests/apps tests/modules tests/views
 
 .PHONY: build demo test test-ptrace test-container test-old-kernel test-sanitised \
-	test-stacks test-trees test-apps soak lint format bench docs clean
+	test-stacks test-trees test-apps soak lint format bench docs clean \
+	install-library
 .DELETE_ON_ERROR:
 
-build: $(VENV)/linked umview/stackd
+build: $(VENV)/linked umview/stackd umview/lib/libumview.so
 
 $(VENV)/made: pyproject.toml scripts/make-venv scripts/system-packages
 	scripts/system-packages build
@@ -50,6 +51,16 @@ build/stackd/stackd: build/lwip $(STACKD_SOURCES)
 # Where it is in an installed umview, too.
 umview/stackd: build/stackd/stackd
 	$(PUBLIC) install -m 755 $< $@
+
+# The library for other programs, with its header, as in an installed umview; and in a
+# system: make install-library PREFIX=/usr
+umview/lib/libumview.so: $(shell find csrc/libumview -type f) csrc/um_api.h \
+		umview/__init__.py | $(VENV)/made
+	$(PUBLIC) $(MAKE) -s -f csrc/libumview/Makefile INTO=umview packaged
+
+install-library:
+	scripts/system-packages build
+	$(PUBLIC) $(MAKE) -s -f csrc/libumview/Makefile install
 
 build/sanitised/stackd: build/lwip $(STACKD_SOURCES)
 	@echo "Compiling the stack server with its address and undefined checks"
@@ -141,6 +152,8 @@ lint: build
 	$(PUBLIC) UMVIEW_WERROR=1 $(PYTHON) setup.py -q build_ext \
 		--build-temp build/werror --build-lib build/werror
 	$(PUBLIC) UMVIEW_WERROR=1 $(MAKE) -s -f csrc/stackd/Makefile OUT=build/werror/stackd
+	$(PUBLIC) UMVIEW_WERROR=1 $(MAKE) -s -f csrc/libumview/Makefile \
+		OUT=build/werror/libumview
 
 format: $(VENV)/made
 	$(VENV)/bin/ruff check --fix --exit-zero
@@ -152,6 +165,7 @@ docs: build
 	$(PYTHON) scripts/make_docs.py
 
 clean:
-	rm -rf $(VENV) build umview.egg-info umview/_core.*.so umview/stackd .mypy_cache .ruff_cache
+	rm -rf $(VENV) build umview.egg-info umview/_core.*.so umview/stackd \
+		umview/include umview/lib .mypy_cache .ruff_cache
 	find umview modules tests examples benchmarks csrc \
 		-name __pycache__ -prune -exec rm -rf {} +

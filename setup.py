@@ -2,8 +2,9 @@
 
 Everything that is only data stands in pyproject.toml. What is left is what needs a
 look at the tree: the packages (the folders of modules/ are top-level packages), the
-extension module, which csrc/build_ffi.py describes, and the stack server, a program
-beside it, which csrc/stackd/Makefile describes.
+extension module, which csrc/build_ffi.py describes, and what lies beside it: the stack
+server, a program (csrc/stackd/Makefile), and libumview, a library for other programs,
+with its header (csrc/libumview/Makefile).
 """
 
 from __future__ import annotations
@@ -20,12 +21,18 @@ from setuptools.errors import ExecError
 
 MODULES = find_packages("modules")
 _PROGRAM = "umview/stackd"
+_LIBRARY = (
+    "umview/include/umview/msocket.h",
+    "umview/lib/libumview.so",
+    "umview/lib/libumview.so.0",
+    "umview/lib/pkgconfig/umview.pc",
+)
 
 
-class BuildStackd(Command):
-    """Compile the stack server and put it beside the C core."""
+class BuildBeside(Command):
+    """Compile the stack server and libumview, and put them beside the C core."""
 
-    description: ClassVar[str] = "build the stack server"
+    description: ClassVar[str] = "build the stack server and libumview"
     user_options: ClassVar[list[tuple[str, str | None, str]]] = []
     build_base = build_lib = build_temp = ""
     editable_mode = False
@@ -47,21 +54,25 @@ class BuildStackd(Command):
         """
         lwip = Path(self.build_base, "lwip")  # where `make build` has it, too
         made = Path(self.build_temp, "stackd")
-        make = ["make", "-s", f"-j{os.cpu_count() or 1}", "-f", "csrc/stackd/Makefile"]
+        place = Path("" if self.editable_mode else self.build_lib, _PROGRAM)
+        make = ["make", "-s", f"-j{os.cpu_count() or 1}", "-f"]
+        stackd = [*make, "csrc/stackd/Makefile", f"OUT={made}", f"LWIP={lwip}"]
+        library = [
+            *(*make, "csrc/libumview/Makefile", f"OUT={self.build_temp}/libumview"),
+            f"INTO={place.parent}",
+        ]
         try:
             if not lwip.exists():
                 subprocess.run(["scripts/lwip-source", lwip], check=True)
-            subprocess.run(
-                [*make, f"OUT={made}", f"LWIP={lwip}", f"{made}/stackd"], check=True
-            )
+            subprocess.run([*stackd, f"{made}/stackd"], check=True)
+            subprocess.run([*library, "packaged"], check=True)
         except (OSError, subprocess.CalledProcessError) as exc:
             raise ExecError(
-                "umview: cannot build the stack server: what failed stands above; it "
-                "needs a C compiler, make, xz and the headers of libseccomp and "
-                "libvdeplug (Debian and Ubuntu: apt-get install gcc make xz-utils "
+                "umview: cannot build stack server or libumview: what failed stands "
+                "above; they need a C compiler, make, xz and the headers of libseccomp "
+                "and libvdeplug (Debian and Ubuntu: apt-get install gcc make xz-utils "
                 "libseccomp-dev libvdeplug-dev)"
             ) from exc
-        place = Path("" if self.editable_mode else self.build_lib, _PROGRAM)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(made / "stackd", place)
 
@@ -70,15 +81,17 @@ class BuildStackd(Command):
         return ["scripts/lwip-source"]  # csrc is in MANIFEST.in
 
     def get_outputs(self) -> list[str]:
-        """Return the program's place in the built package."""
-        return [] if self.editable_mode else [f"{self.build_lib}/{_PROGRAM}"]
+        """Return their places in the built package."""
+        if self.editable_mode:
+            return []
+        return [f"{self.build_lib}/{name}" for name in (_PROGRAM, *_LIBRARY)]
 
     def get_output_mapping(self) -> dict[str, str]:
         """Return nothing: no output is a copy of a source."""
         return {}
 
 
-build.sub_commands.append(("build_stackd", None))
+build.sub_commands.append(("build_beside", None))
 setup(
     packages=[*find_packages(include=["umview", "umview.*"]), *MODULES],
     package_dir={
@@ -86,5 +99,5 @@ setup(
     },
     package_data={name: ["py.typed", "*.pyi"] for name in ["umview", *MODULES]},
     cffi_modules=["csrc/build_ffi.py:ffibuilder"],
-    cmdclass={"build_stackd": BuildStackd},
+    cmdclass={"build_beside": BuildBeside},
 )

@@ -164,6 +164,10 @@ struct um_tables {
     struct um_route routes[UM_MAX_ROUTES];
 };
 
+/* The number of the system call msocket(path, domain, type, protocol), which a
+ * switchboard answers and no kernel has. */
+#define UM_NR_MSOCKET 30061
+
 struct um_switchboard;
 
 /* The tables that say who answers: docs/compatibility.md is made from them. */

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"cli", "ctl"},
+    {"cli", "ctl", "config", "mstack"},
     {"front"},
     {"supervisor"},
     {"process"},
@@ -30,7 +30,7 @@ LAYERS = (
     {"abi.rtnetlink", "abi.sockaddr"},
     {"abi.shown"},
     {"abi"},
-    {"errors", "_core"},
+    {"errors", "_core", "_msocket"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted((ROOT / "umview").rglob("*.py"))
