@@ -208,6 +208,9 @@ int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6);
  * the longest prefix wins, the first of equals. */
 int um_tables_set(struct um_switchboard *sb, int stack,
                   const struct um_tables *tables);
+/* Let what leaves a stack by UM_ROAD_RELAY go on by another stack's routes, and
+ * not by the host: that of the enclosing view. Maps lead there, too. */
+int um_uplink_set(struct um_switchboard *sb, int stack, int uplink);
 /* Translate a destination before the road is chosen: relayed connections to
  * address and port (0: any) go to to_address and to_port (0: the same) of the
  * host. protocol: IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP or 0 for any. */

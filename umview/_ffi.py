@@ -398,6 +398,14 @@ class Switchboard:
                 row.has_source = 1
         check(lib.um_tables_set(self._sb, stack, raw), "tables")
 
+    def set_uplink(self, stack: int, uplink: int) -> None:
+        """Let a stack's nat0 lead into another stack; see um_uplink_set().
+
+        Raises:
+            OSError: EINVAL: there is no such stack.
+        """
+        check(lib.um_uplink_set(self._sb, stack, uplink), "uplink")
+
     def add_map(
         self,
         stack: int,

@@ -36,6 +36,7 @@
 #include "packet.h"
 #include "stream.h"
 #include "tracer.h"
+#include "uplink.h"
 
 enum {
     SYN_TIMEOUT_MS = 127000, /* tcp(7), tcp_syn_retries = 6 */
@@ -274,6 +275,8 @@ void um_dial_unreachable(struct um_stack *stack, const struct um_name *local,
                          const struct um_name *peer, int error)
 {
     struct um_sock *sock = um_port_connecting(stack, local, peer);
+    if (sock && sock->inner)
+        sock = sock->inner;
     if (sock && sock->dial && sock->dial->conn)
         um_dial_fail(sock->dial, error);
 }
@@ -474,23 +477,25 @@ static um_verdict stands(struct um_call *call)
     return 0;
 }
 
-static um_verdict connect_local(struct um_call *call, const struct um_name *to)
+/* as: the socket itself, or what stands for it in another stack. */
+static um_verdict connect_local(struct um_call *call, const struct um_sock *as,
+                                const struct um_name *to)
 {
     struct um_sock *sock = call->sock;
     for (;;) {
         struct um_sock *listener =
-            um_port_find(sock->stack, IPPROTO_TCP, to, &sock->local);
+            um_port_find(as->stack, IPPROTO_TCP, to, &as->local);
         if (!listener)
             return refuse(call, ECONNREFUSED);
-        int rc = um_offer(call->sb, listener, call->fd, to, &sock->local, NULL,
-                          sock);
+        int rc =
+            um_offer(call->sb, listener, call->fd, to, &as->local, NULL, sock);
         if (rc == 0)
             return stands(call);
         if (rc == -EAGAIN) {
             struct um_dial *dial = new_dial(call->sb, -1, NULL);
             if (!dial)
                 return -ENOMEM;
-            wait_for_room(dial, listener, to, &sock->local);
+            wait_for_room(dial, listener, to, &as->local);
             return dial_start(call, dial);
         }
         if (rc != -ECONNREFUSED)
@@ -526,12 +531,36 @@ static um_verdict connect_relayed(struct um_call *call,
 }
 
 static um_verdict connect_by_packets(struct um_call *call,
+                                     const struct um_sock *as,
                                      const struct um_name *to)
 {
-    struct um_sock *sock = call->sock;
-    struct um_conn *conn = um_packet_connect(sock, to);
+    struct um_conn *conn = um_packet_connect(as, to);
     struct um_dial *dial = conn ? new_dial(call->sb, -1, conn) : NULL;
     return dial ? dial_start(call, dial) : -ENOMEM;
+}
+
+/* By nat0, to the host or into the stack behind. */
+static um_verdict connect_out(struct um_call *call, const struct um_name *to)
+{
+    struct um_sock *sock = call->sock;
+    struct um_way way;
+    um_uplink_way(sock->stack, IPPROTO_TCP, to, &way);
+    if (way.road == UM_ROAD_RELAY)
+        return connect_relayed(call, &way.dest);
+    if (way.road == UM_ROAD_REFUSED)
+        return refuse(call, ECONNREFUSED);
+    bool goes = way.road == UM_ROAD_LOCAL || way.road == UM_ROAD_PACKET;
+    struct um_sock *outer = goes ? um_uplink_sock(sock, &way) : NULL;
+    if (!outer) {
+        um_stream_unname(sock);
+        return goes ? -EADDRNOTAVAIL : way.road < 0 ? way.road : -EHOSTUNREACH;
+    }
+    if (way.road == UM_ROAD_LOCAL)
+        return connect_local(call, outer, &way.dest);
+    outer->options = sock->options; /* lent: those of the connection */
+    um_verdict verdict = connect_by_packets(call, outer, &way.dest);
+    outer->options = NULL;
+    return verdict;
 }
 
 /* What a socket that is not fresh says. Return: 1 if it may connect. */
@@ -598,9 +627,9 @@ um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
     if (road == UM_ROAD_REFUSED)
         return refuse(call, ECONNREFUSED);
     if (road == UM_ROAD_PACKET)
-        return connect_by_packets(call, &to);
-    return road == UM_ROAD_LOCAL ? connect_local(call, &to)
-                                 : connect_relayed(call, &to);
+        return connect_by_packets(call, sock, &to);
+    return road == UM_ROAD_LOCAL ? connect_local(call, sock, &to)
+                                 : connect_out(call, &to);
 }
 
 um_verdict um_stream_disconnect(struct um_call *call)

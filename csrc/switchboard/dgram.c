@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "dgram.h"
+#include "uplink.h"
 
 /* Room for a burst: the kernel's default holds 92 datagrams of 1200 bytes. */
 enum { SURROGATE_BUFFER = 4 << 20, QUEUE_FIRST_ROOM = 16 };
@@ -202,6 +203,12 @@ bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
 void um_dgram_deliver(struct um_switchboard *sb, struct um_sock *sock,
                       struct um_arrival *arrival, const void *data)
 {
+    bool came_in = sock->inner != NULL;
+    if (came_in)
+        sock = um_uplink_inward(sock, &arrival->from, arrival->to);
+    if (!sock || (came_in && sock->state == UM_CONNECTED &&
+                  !um_name_equal(&arrival->from, &sock->peer)))
+        return;
     const uint8_t *at = data;
     size_t left = arrival->len, step = arrival->segment;
     if (step && um_option_int(sock, IPPROTO_UDP, UDP_GRO, 0))

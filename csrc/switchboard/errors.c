@@ -27,6 +27,7 @@
 #include "stream.h"
 
 #include "dgram.h"
+#include "uplink.h"
 
 enum {
     /* How much of a datagram an ICMP message quotes: 576 bytes less two IPv4
@@ -109,6 +110,14 @@ void um_error_arrived(struct um_switchboard *sb, struct um_sock *sock,
                       const struct um_report *report, const void *data,
                       size_t len)
 {
+    struct um_report inward;
+    if (sock->inner) {
+        inward = *report;
+        report = &inward;
+        sock = um_uplink_inward(sock, &inward.arrival.from, inward.arrival.to);
+        if (!sock)
+            return;
+    }
     const struct um_name *dest = &report->arrival.from;
     bool connected = sock->state == UM_CONNECTED;
     bool wants = wants_reports(sock, dest->addr);

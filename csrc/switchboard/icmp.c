@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "packet.h"
+#include "uplink.h"
 
 enum {
     ECHO_HEADER = 8,
@@ -194,23 +195,30 @@ void um_icmp_received(struct um_switchboard *sb, struct um_stack *stack,
     memcpy(to.addr, arrival->to, 16);
     to.port = identifier(&echo);
     struct um_sock *sock = um_port_find(stack, protocol, &to, &arrival->from);
-    if (sock)
+    if (sock && sock->inner) {
+        sock = um_uplink_inward(sock, &arrival->from, arrival->to);
+        if (!sock)
+            return;
+        put16(data + 4, sock->dgram->echo_id);
+        deliver_reply(sb, sock, arrival, &echo);
+    } else if (sock) {
         um_dgram_deliver(sb, sock, arrival, data);
+    }
 }
 
-static void send_by_packets(struct um_sock *sock, const struct um_known *known,
+static void send_by_packets(const struct um_sock *sock, struct um_stack *stack,
+                            const struct um_name *to, const uint8_t source[16],
                             const struct um_how *how, struct echo *echo)
 {
     struct um_arrival arrival = {.len = (uint32_t)echo->len};
-    memcpy(arrival.from.addr, known->source, 16);
-    memcpy(arrival.to, known->view.addr, 16);
+    memcpy(arrival.from.addr, source, 16);
+    memcpy(arrival.to, to->addr, 16);
     um_dgram_set_class(sock, how, &arrival);
     if (echo->v6) /* lwIP sums it up, this field included */
         put16(echo->data + 2, 0);
     else
-        set_checksum(echo, known->source, known->view.addr);
-    um_packet_send(sock->stack, sock->protocol, &known->view, &arrival,
-                   echo->data);
+        set_checksum(echo, source, to->addr);
+    um_packet_send(stack, sock->protocol, to, &arrival, echo->data);
 }
 
 /* ---- the host's ping socket ---- */
@@ -257,7 +265,7 @@ static void host_ready(struct um_switchboard *sb, struct um_watch *watch,
         um_host_errors(sb, host, false);
 }
 
-static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
+static ssize_t send_by_host(struct um_switchboard *sb, struct um_sock *sock,
                             const struct um_known *known,
                             const struct um_how *how, const struct echo *echo)
 {
@@ -347,7 +355,14 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
     else if (!um_addr_is_any(sock->local.addr))
         memcpy(known.source, sock->local.addr, 16);
     known.host.port = 0;
-    if (road == UM_ROAD_UNREACHABLE) {
+    struct um_way way = {
+        .road = road, .stack = sock->stack, .dest = known.host};
+    if (road == UM_ROAD_RELAY)
+        um_uplink_way(sock->stack, sock->protocol, &known.host, &way);
+    if (way.road < 0)
+        return way.road;
+    known.host = way.dest;
+    if (way.road == UM_ROAD_UNREACHABLE) {
         struct um_arrival arrival = {.len = (uint32_t)echo.len};
         memcpy(arrival.from.addr, known.source, 16);
         um_error_unreachable(sb, sock, false, &known.view, known.source,
@@ -355,16 +370,25 @@ ssize_t um_icmp_send(struct um_switchboard *sb, struct um_sock *sock,
         return (ssize_t)len;
     }
     if (road == UM_ROAD_PACKET) {
-        send_by_packets(sock, &known, how, &echo);
+        send_by_packets(sock, sock->stack, &known.view, known.source, how,
+                        &echo);
         return (ssize_t)len;
     }
     if (road == UM_ROAD_LOST || !is_request(&echo) ||
         um_addr_is_multicast(known.view.addr))
         return (ssize_t)len;
     bool mapped = !um_addr_equal(known.view.addr, known.host.addr);
-    if (road == UM_ROAD_RELAY && !mapped) {
-        ssize_t n = send_relayed(sb, sock, &known, how, &echo);
+    if (way.road == UM_ROAD_RELAY && !mapped) {
+        ssize_t n = send_by_host(sb, sock, &known, how, &echo);
         return n < 0 ? n : (ssize_t)len;
+    }
+    struct um_sock *outer =
+        way.road == UM_ROAD_PACKET ? um_uplink_sock(sock, &way) : NULL;
+    if (outer) {
+        um_known_add(sock->dgram, &known);
+        put16(echo.data + 4, outer->local.port);
+        send_by_packets(sock, way.stack, &way.dest, way.source, how, &echo);
+        return (ssize_t)len;
     }
     answer(sb, sock, &known, &echo);
     return (ssize_t)len;

@@ -28,6 +28,7 @@
 
 #include "../pump/pump.h"
 #include "trace.h"
+#include "uplink.h"
 
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD O_EXCL /* Linux 6.9 */
@@ -265,6 +266,7 @@ void um_sock_destroy(struct um_switchboard *sb, struct um_sock *sock)
     um_dgram_destroy(sb, sock);
     um_netlink_destroy(sb, sock);
     um_port_release(sock);
+    um_uplink_forget(sb, sock);
     um_options_destroy(sock);
     sb->sock_count--;
     um_later_free(sb, sock);

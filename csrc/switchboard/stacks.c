@@ -272,6 +272,15 @@ int um_tables_set(struct um_switchboard *sb, int number,
     return 0;
 }
 
+int um_uplink_set(struct um_switchboard *sb, int number, int uplink)
+{
+    struct um_stack *stack = stack_at(sb, number);
+    if (!stack || !stack_at(sb, uplink) || uplink == number)
+        return -EINVAL;
+    stack->uplink = stack_at(sb, uplink);
+    return 0;
+}
+
 int um_map_add(struct um_switchboard *sb, int number, const uint8_t *address,
                int protocol, int port, const uint8_t *to_address, int to_port)
 {

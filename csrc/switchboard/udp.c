@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "packet.h"
+#include "uplink.h"
 
 enum { UDP_MAX_V4 = 65507, UDP_MAX_V6 = 65527 };
 enum { HEADERS_V4 = 28, HEADERS_V6 = 48 };
@@ -324,7 +325,7 @@ static ssize_t send_segments(struct um_switchboard *sb,
     return arrival->len;
 }
 
-static ssize_t send_relayed(struct um_switchboard *sb, struct um_sock *sock,
+static ssize_t send_by_host(struct um_switchboard *sb, struct um_sock *sock,
                             const struct um_known *known,
                             const struct um_arrival *arrival, const void *data)
 {
@@ -636,16 +637,57 @@ static void fail_later(struct um_switchboard *sb, struct um_sock *sock,
                          port ? dest->addr : arrival->from.addr, arrival, data);
 }
 
+/* Return: whether there is a socket for it in the stack. */
+static bool deliver_local(struct um_switchboard *sb, struct um_stack *stack,
+                          int protocol, const struct um_name *dest,
+                          struct um_arrival *arrival, const void *data)
+{
+    struct um_sock *receiver =
+        um_port_find(stack, protocol, dest, &arrival->from);
+    if (!receiver || !(receiver->dgram || receiver->inner))
+        return false;
+    um_dgram_deliver(sb, receiver, arrival, data);
+    return true;
+}
+
 static void send_local(struct um_switchboard *sb, struct um_sock *sock,
                        const struct um_name *dest, struct um_arrival *arrival,
                        const void *data)
 {
-    struct um_sock *receiver =
-        um_port_find(sock->stack, sock->protocol, dest, &arrival->from);
-    if (receiver && receiver->dgram)
-        um_dgram_deliver(sb, receiver, arrival, data);
-    else
+    if (!deliver_local(sb, sock->stack, sock->protocol, dest, arrival, data))
         fail_later(sb, sock, true, dest, arrival, data);
+}
+
+/* By nat0, to the host or into the stack behind. */
+static ssize_t send_out(struct um_switchboard *sb, struct um_sock *sock,
+                        struct um_known *known, struct um_arrival *arrival,
+                        const void *data)
+{
+    struct um_way way;
+    um_uplink_way(sock->stack, sock->protocol, &known->host, &way);
+    known->host = way.dest;
+    if (way.road == UM_ROAD_RELAY)
+        return send_by_host(sb, sock, known, arrival, data);
+    if (way.road < 0)
+        return way.road;
+    bool refused = way.road == UM_ROAD_REFUSED;
+    if (refused || way.road == UM_ROAD_UNREACHABLE) {
+        fail_later(sb, sock, refused, &known->view, arrival, data);
+        return arrival->len;
+    }
+    struct um_sock *outer = um_uplink_sock(sock, &way);
+    if (!outer)
+        return -EAGAIN;
+    struct um_arrival there = *arrival;
+    there.from = outer->local;
+    memcpy(there.to, way.dest.addr, 16);
+    um_known_add(sock->dgram, known);
+    if (way.road == UM_ROAD_PACKET)
+        send_by_packets(outer, &way.dest, &there, data);
+    else if (!deliver_local(sb, way.stack, sock->protocol, &way.dest, &there,
+                            data))
+        fail_later(sb, sock, true, &known->view, arrival, data);
+    return arrival->len;
 }
 
 /* Fill in who sends: the chosen source, else the bound address, else the
@@ -709,7 +751,7 @@ ssize_t um_udp_send(struct um_switchboard *sb, struct um_sock *sock,
         send_local(sb, sock, dest, &arrival, data);
         break;
     case UM_ROAD_RELAY:
-        return send_relayed(sb, sock, &known, &arrival, data);
+        return send_out(sb, sock, &known, &arrival, data);
     case UM_ROAD_REFUSED:
         fail_later(sb, sock, true, dest, &arrival, data);
         break;

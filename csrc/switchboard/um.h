@@ -245,6 +245,9 @@ struct um_sock {
     struct um_conn *conn;
     struct um_dgram *dgram;
     struct um_netlink *netlink;
+    /* uplink.h: of a socket, those that stand for it in enclosing views' stacks
+     * (linked by their own `outer`); of one of these, whom it stands for. */
+    struct um_sock *outer, *inner;
 };
 
 /* Make the entry for a fresh surrogate fd (which stays the caller's).
@@ -412,7 +415,8 @@ struct um_stack {
     struct um_map maps[UM_MAX_MAPS];
     int map_count;
     struct um_ports *ports;
-    struct um_line *line; /* packet.h; NULL: no packet cards */
+    struct um_line *line;    /* packet.h; NULL: no packet cards */
+    struct um_stack *uplink; /* behind nat0; NULL: the host */
 };
 /* Is it one of the stack's own (all of 127/8 is)? */
 bool um_stack_owns(const struct um_stack *stack, const uint8_t addr[16]);
