@@ -221,6 +221,12 @@ int um_map_add(struct um_switchboard *sb, int stack, const uint8_t *address,
  * gateway6: the source address shown for peers on the host's loopback. */
 int um_forward_add(struct um_switchboard *sb, int stack, int protocol, int fd,
                    int port, const uint8_t *gateway4, const uint8_t *gateway6);
+/* The same with a TCP port of the stack that um_uplink_set() named, at one of its
+ * addresses (or all of a family: the unspecified one). Return: -EADDRINUSE,
+ * -EADDRNOTAVAIL, ... */
+int um_forward_outside(struct um_switchboard *sb, int stack,
+                       const uint8_t *address, int port, int to_port,
+                       const uint8_t *gateway4, const uint8_t *gateway6);
 /* Give a stack with packet cards the line to its stack server, whose cards are
  * there (csrc/stackd/packet_road.h). fd: owned from now on. */
 int um_line_add(struct um_switchboard *sb, int stack, int fd);

@@ -473,6 +473,39 @@ class Switchboard:
             f"forward to port {port}",
         )
 
+    def add_forward_outside(
+        self,
+        stack: int,
+        address: Address,
+        port: int,
+        to_port: int,
+        gateways: tuple[Address, Address],
+    ) -> None:
+        """Lead a TCP port of the stack behind nat0 into the stack.
+
+        Args:
+            stack: The stack's number.
+            address: Of the stack behind.
+            port: Its port.
+            to_port: The port in the stack.
+            gateways: What peers on the loopback of the stack behind are shown as, in
+                IPv4 and in IPv6.
+
+        Raises:
+            OSError: EADDRINUSE, EADDRNOTAVAIL; see um_forward_outside().
+        """
+        check(
+            lib.um_forward_outside(
+                self._sb,
+                stack,
+                pack(address),
+                port,
+                to_port,
+                *map(pack, gateways),
+            ),
+            f"forward to port {to_port}",
+        )
+
     def set_file(self, path: str, content: bytes) -> None:
         """Show content where a program opens path, from now on; also at run time.
 

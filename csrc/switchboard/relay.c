@@ -12,9 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "stream.h"
+#include "packet.h"
+#include "python.h"
 
-/* A port of the host that leads into a stack. */
+/* A port of the host, or of the stack behind nat0, that leads into a stack. */
 struct um_forward {
     struct um_watch watch;
     struct um_forward *next;
@@ -22,6 +23,7 @@ struct um_forward {
     struct um_stack *stack;
     uint16_t port;
     uint8_t gateway4[16], gateway6[16];
+    struct um_sock *outer; /* the listener in the stack behind, or NULL */
 };
 
 int um_host_connect(struct um_sock *sock, const struct um_name *name,
@@ -179,7 +181,6 @@ static void deliver(struct um_forward *forward, int host,
 static void forward_ready(struct um_switchboard *sb, struct um_watch *watch,
                           uint32_t events)
 {
-    (void)sb;
     (void)events;
     struct um_forward *forward = UM_CONTAINER(watch, struct um_forward, watch);
     struct sockaddr_storage ss;
@@ -189,7 +190,14 @@ static void forward_ready(struct um_switchboard *sb, struct um_watch *watch,
     if (host < 0)
         return;
     struct um_name from;
-    um_name_from_host(&ss, &from);
+    if (!forward->outer) {
+        um_name_from_host(&ss, &from);
+    } else if (um_listen_take(forward->outer, &from)) {
+        um_dials_room(sb, forward->outer);
+    } else {
+        close(host);
+        return;
+    }
     if (um_addr_is_loopback(from.addr))
         memcpy(from.addr,
                um_addr_is_v4(from.addr) ? forward->gateway4 : forward->gateway6,
@@ -224,6 +232,81 @@ int um_forward_add(struct um_switchboard *sb, int number, int protocol, int fd,
     forward->next = sb->forwards;
     sb->forwards = forward;
     return 0;
+}
+
+/* The listener that stands in the stack behind nat0. Return: it, or NULL with
+ * *rc set. */
+static struct um_sock *listen_outside(struct um_stack *stack, int fd,
+                                      const struct um_name *name, int *rc)
+{
+    struct um_switchboard *sb = stack->sb;
+    int domain = um_addr_is_v4(name->addr) ? AF_INET : AF_INET6;
+    struct um_sock *sock =
+        um_sock_create(sb, stack, fd, domain, SOCK_STREAM, IPPROTO_TCP);
+    if (!sock) {
+        *rc = -ENOMEM;
+        return NULL;
+    }
+    sock->v6only = true;
+    bool owned = um_addr_is_any(name->addr) || um_stack_owns(stack, name->addr);
+    *rc = owned ? um_port_take(sock, name) : -EADDRNOTAVAIL;
+    if (*rc == 0)
+        *rc = um_port_listen(sock);
+    if (*rc == 0)
+        *rc = um_listen_start(sb, sock, fd);
+    if (*rc < 0) {
+        um_sock_destroy(sb, sock);
+        return NULL;
+    }
+    sock->state = UM_LISTENING;
+    sock->reports_end = true; /* it is ours */
+    um_packet_listen(sock);
+    return sock;
+}
+
+struct outside {
+    int number, port, to_port;
+    const uint8_t *address, *gateway4, *gateway6;
+};
+
+static int add_outside(struct um_switchboard *sb, void *arg)
+{
+    const struct outside *o = arg;
+    if (o->number < 0 || o->number >= sb->stack_count ||
+        !sb->stacks[o->number]->uplink)
+        return -EINVAL;
+    int fd = um_stream_open(SOCK_NONBLOCK);
+    if (fd < 0)
+        return fd;
+    struct um_name name = {.port = (uint16_t)o->port};
+    memcpy(name.addr, o->address, 16);
+    int rc;
+    struct um_sock *outer =
+        listen_outside(sb->stacks[o->number]->uplink, fd, &name, &rc);
+    if (outer) {
+        rc = um_forward_add(sb, o->number, IPPROTO_TCP, fd, o->to_port,
+                            o->gateway4, o->gateway6);
+        if (rc == 0)
+            sb->forwards->outer = outer;
+        else
+            um_sock_destroy(sb, outer);
+    }
+    if (rc < 0)
+        close(fd);
+    return rc;
+}
+
+int um_forward_outside(struct um_switchboard *sb, int number,
+                       const uint8_t *address, int port, int to_port,
+                       const uint8_t *gateway4, const uint8_t *gateway6)
+{
+    struct outside outside = {.number = number,
+                              .port = port,
+                              .to_port = to_port,
+                              .address = address,
+                              .gateway4 = gateway4,
+                              .gateway6 = gateway6};
+    return um_python_run(sb, add_outside, &outside);
 }
 
 void um_forwards_close(struct um_switchboard *sb)

@@ -165,19 +165,19 @@ um_verdict um_stream_bind(struct um_call *call, const struct um_name *name)
 
 /* ---- listen ---- */
 
-static int start_listening(struct um_call *call)
+int um_listen_start(struct um_switchboard *sb, struct um_sock *sock, int fd)
 {
-    struct um_switchboard *sb = call->sb;
     struct um_listen *l = calloc(1, sizeof *l);
     if (!l)
         return -ENOMEM;
     um_list_init(&l->offers);
     um_list_init(&l->returned);
     um_list_init(&l->dials);
-    int rc = um_bind_private(sb, call->fd);
+    int rc = um_bind_private(sb, fd);
     if (rc >= 0) {
         l->path_fd = rc;
-        if (listen(call->fd, sb->somaxconn) < 0) {
+        l->backlog = sb->somaxconn;
+        if (listen(fd, sb->somaxconn) < 0) {
             rc = -errno;
             close(l->path_fd);
         }
@@ -186,8 +186,8 @@ static int start_listening(struct um_call *call)
         free(l);
         return rc;
     }
-    um_sock_note_inode(call->sock, call->fd);
-    call->sock->listen = l;
+    um_sock_note_inode(sock, fd);
+    sock->listen = l;
     return 0;
 }
 
@@ -220,7 +220,7 @@ um_verdict um_handle_listen(struct um_call *call)
         if (rc == 0)
             rc = um_port_listen(sock);
         if (rc == 0)
-            rc = start_listening(call);
+            rc = um_listen_start(call->sb, sock, call->fd);
         if (rc < 0) {
             if (sock->bind)
                 sock->bind->listening = false;
@@ -330,6 +330,18 @@ static struct um_offer *take_returned(struct um_listen *l, int flags)
         fcntl(offer->fd, F_SETFL,
               flags & SOCK_NONBLOCK ? O_RDWR | O_NONBLOCK : O_RDWR);
     return offer;
+}
+
+bool um_listen_take(struct um_sock *sock, struct um_name *peer)
+{
+    struct um_offer *offer = take_first(&sock->listen->offers);
+    if (!offer)
+        return false;
+    if (sock->listen->pending)
+        sock->listen->pending--;
+    *peer = offer->peer;
+    free_offer(offer);
+    return true;
 }
 
 /* Take the next connection of the queue. Return: NULL if there is none, or, in

@@ -58,6 +58,12 @@ int um_bind_private(struct um_switchboard *sb, int fd);
 /* Connect fd to the unix socket behind path_fd. Return: 0, -ECONNREFUSED
  * (nobody listens any more), -EAGAIN (queue full), ... */
 int um_connect_to(int fd, int path_fd);
+/* Let fd, the surrogate of sock, which has its port, listen. Return: 0 or a
+ * negative errno. */
+int um_listen_start(struct um_switchboard *sb, struct um_sock *sock, int fd);
+/* A connection has been accepted for sock by us: whose it is. Return: false if
+ * nobody knows. */
+bool um_listen_take(struct um_sock *sock, struct um_name *peer);
 /* Connect fd to the listener and queue the names. It is that of a connection
  * (conn), or of the socket (partner) that is joined. Return: 0; -EAGAIN if the
  * backlog is full; -ECONNREFUSED if the listener is gone (destroyed then). */
