@@ -135,9 +135,8 @@ struct um_socket_info {
 
 /* Bits of um_filter_install()'s flags: which optional calls are stopped. */
 #define UM_FILTER_FILES 1 /* open, openat, openat2 for reading */
-#define UM_FILTER_NAME  2 /* uname, sethostname, setdomainname */
 /* What stops them: ptrace(2), and no listener. */
-#define UM_FILTER_TRACE 4
+#define UM_FILTER_TRACE 2
 
 /* What a stack consists of: um_tables_set(). Card 1 is lo. */
 #define UM_MAX_CARDS     32
@@ -230,17 +229,23 @@ int um_forward_outside(struct um_switchboard *sb, int stack,
 /* Give a stack with packet cards the line to its stack server, whose cards are
  * there (csrc/stackd/packet_road.h). fd: owned from now on. */
 int um_line_add(struct um_switchboard *sb, int stack, int fd);
-/* Show content where a program opens path (absolute, normalised), from now on;
- * also while it runs. */
-int um_file_set(struct um_switchboard *sb, const char *path,
-                const void *content, size_t len);
 /* Ask what opening path gives, and whatever lies below it: UM_EVENT_OPEN. With
- * a '/' at its end only what lies below. */
+ * a '/' at its end only what lies below. For all views, except where the stack
+ * of the caller is the host's. */
 int um_folder_add(struct um_switchboard *sb, const char *path);
+
+/* What follows belongs to a view (0: the outermost) and to those around which it
+ * is, as far as they have not the same themselves. It may be set while the
+ * switchboard runs. */
+
+/* Show content where a program opens path (absolute, normalised). */
+int um_file_set(struct um_switchboard *sb, int view, const char *path,
+                const void *content, size_t len);
 /* Refuse (ECONNREFUSED) connections to the unix socket at path. */
-int um_unix_refuse(struct um_switchboard *sb, const char *path);
-/* The names that uname(2) gives; NULL leaves the host's. */
-int um_hostname_set(struct um_switchboard *sb, const char *host,
+int um_unix_refuse(struct um_switchboard *sb, int view, const char *path);
+/* The names that uname(2) gives; NULL leaves what they were. A view begins with
+ * the names of the view around it, the outermost with the host's. */
+int um_hostname_set(struct um_switchboard *sb, int view, const char *host,
                     const char *domain);
 
 /* In the child that becomes the view's first process: install the filter,

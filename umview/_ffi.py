@@ -506,30 +506,38 @@ class Switchboard:
             f"forward to port {to_port}",
         )
 
-    def set_file(self, path: str, content: bytes) -> None:
-        """Show content where a program opens path, from now on; also at run time.
+    # These belong to a view (0: the outermost), and may be set at run time. What a
+    # view has not itself it has from the view around it.
+
+    def set_file(self, view: int, path: str, content: bytes) -> None:
+        """Show content where a program opens path, from now on.
 
         Args:
+            view: The view's number.
             path: Absolute and normalised.
             content: What is there.
         """
-        check(lib.um_file_set(self._sb, os.fsencode(path), content, len(content)), path)
+        name = os.fsencode(path)
+        check(lib.um_file_set(self._sb, view, name, content, len(content)), path)
 
     def add_folder(self, path: str) -> None:
         """Have opens of path and below told (OPEN); of "path/" only those below."""
         check(lib.um_folder_add(self._sb, os.fsencode(path)), path)
 
-    def refuse_unix(self, path: str) -> None:
+    def refuse_unix(self, view: int, path: str) -> None:
         """Refuse connections to the unix socket at path."""
-        check(lib.um_unix_refuse(self._sb, os.fsencode(path)), path)
+        check(lib.um_unix_refuse(self._sb, view, os.fsencode(path)), path)
 
-    def set_hostname(self, host: str | None, domain: str | None) -> None:
-        """Set the names that uname(2) gives; None leaves the host's."""
+    def set_hostname(self, view: int, host: str | None, domain: str | None) -> None:
+        """Set the names that uname(2) gives; None leaves what they were.
+
+        They were those of the view around it when this one was made, or the host's.
+        """
         names = [
             ffi.NULL if name is None else ffi.new("char[]", os.fsencode(name))
             for name in (host, domain)
         ]
-        check(lib.um_hostname_set(self._sb, *names), "host name")
+        check(lib.um_hostname_set(self._sb, view, *names), "host name")
 
     def tell_of_calls(self) -> None:
         """Tell of every call when it is over (CALL)."""

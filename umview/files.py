@@ -1,10 +1,10 @@
 """Open the files that tell of a view's network: /proc/net, /proc/sys/net, sysfs.
 
-/sys/class/net is a tree of real files below the view's own directory, made when it is
-first asked for: who has opened a directory of it goes on in the kernel. (opendir(3) is
-not stopped, for that makes `ls -R` 2.4 times as slow; Go's is an open like others.) The
-settings below /proc/sys/net are the host's but for those in which a view differs. What
-is handed out can be read only.
+/sys/class/net is, for each stack, a tree of real files below our own directory, made
+when it is first asked for: who has opened a directory of it goes on in the kernel.
+(opendir(3) is not stopped, for that makes `ls -R` 2.4 times as slow; Go's is an open
+like others.) The settings below /proc/sys/net are the host's but for those in which a
+view differs. What is handed out can be read only.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def open_one(
     Args:
         path: The file, absolute and normalised.
         flags: Those of the program's open(2).
-        stack: The stack of the program.
-        sockets: Lists the sockets of the view.
-        folder: The view's own directory.
+        stack: The stack that is the program's default.
+        sockets: Lists all sockets.
+        folder: The directory of the tree of views.
 
     Raises:
         OSError: As open(2); ENOENT for what the host alone has.
@@ -111,18 +111,24 @@ def _open_setting(name: str, flags: int, stack: Stack) -> int:
 # ---- /sys/class/net ----
 
 
-def forget(folder: str) -> None:
+def forget(folder: str, stack: int) -> None:
     """Have the tree of /sys/class/net made anew: the cards are not what they were.
 
     Args:
-        folder: The view's own directory.
+        folder: The directory of the tree of views.
+        stack: The number of the stack, which may also have gone.
     """
-    shutil.rmtree(f"{folder}/class-net", ignore_errors=True)
+    shutil.rmtree(_tree(folder, stack), ignore_errors=True)
+
+
+def _tree(folder: str, stack: int) -> str:
+    return f"{folder}/class-net/{stack}"
 
 
 def _open_class(name: str, flags: int, stack: Stack, folder: str) -> int:
-    tree = f"{folder}/class-net"
+    tree = _tree(folder, stack.number)
     if not os.path.isdir(tree):
+        os.makedirs(tree, mode=0o755)
         for card in stack.cards:
             _make(f"{tree}/{card.name}", _card_files(card))
             counters = dict.fromkeys(_COUNTERS, "0")

@@ -70,9 +70,10 @@ class Mount:
         """Configure what a view has once: files and names, those of its first stack.
 
         Returns:
-            Which optional calls have to be stopped for it.
+            Which optional calls have to be stopped for it; what the outermost view
+            does without, a view inside it cannot have.
         """
-        return Filter.NONE
+        return Filter.FILES
 
     def remove(self) -> None:
         """Give back what `prepare` and `add` have taken, but for the switchboard's.

@@ -303,7 +303,7 @@ class _Supervisor:
         if before.carriers != after.carriers:
             from umview import files
 
-            files.forget(self._runtime.path)
+            files.forget(self._runtime.path, after.number)
         for group, datagram in netlink.changes(before, after):
             self._switchboard.tell_netlink(after.number, group, datagram)
 

@@ -52,8 +52,7 @@ class Filter(IntFlag):
 
     NONE = 0
     FILES = 1
-    NAME = 2
-    TRACE = 4
+    TRACE = 2
 
 
 class Route(NamedTuple):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from umview.errors import UmviewError
 from umview.module import Asked, Context
-from umview.view import Card, Filter, Service, Stack, StackKind, lo
+from umview.view import FOLDERS, Card, Filter, Service, Stack, StackKind, lo
 
 if TYPE_CHECKING:
     from umview._ffi import Switchboard
@@ -141,7 +141,11 @@ class Tree:
         first = view.mounts[DEFAULT]
         if self.stacks[first.stack].kind is StackKind.NET:
             self._keep(_apart(self._switchboard), "netns")
-        return first.asked.mount.furnish(self._context(view))
+        needed = first.asked.mount.furnish(self._context(view))
+        if needed & Filter.FILES and view is self.root:
+            for folder in FOLDERS:
+                self._switchboard.add_folder(folder)
+        return needed
 
     def _context(self, view: View) -> Context:
         return Context(self._switchboard, view.number, None, partial(self._at, view))

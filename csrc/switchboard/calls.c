@@ -58,9 +58,9 @@ static const struct row {
         "/sys/class/net; else the kernel"),
     ROW(openat, "as open", "as open"),
     ROW(openat2, "unless the view has `nofiles`", "as open"),
-    ROW(uname, "in a view with a name", "C"),
-    ROW(sethostname, "in a view with a name", "C"),
-    ROW(setdomainname, "in a view with a name", "C"),
+    ROW(uname, NULL, "C, in a view with a name; else the kernel"),
+    ROW(sethostname, NULL, "C: it names the view"),
+    ROW(setdomainname, NULL, "C: it names the view"),
     ROW(clone, "CLONE_NEWNET", "the kernel; C takes note"),
     ROW(unshare, "CLONE_NEWNET", "the kernel; C takes note"),
     ROW(setns, NULL, "the kernel; C takes note"),
@@ -314,7 +314,7 @@ static um_verdict connect_unix(struct um_call *call)
         return UM_CONTINUE;
     char path[sizeof sun.sun_path + 1] = {0};
     memcpy(path, sun.sun_path, sizeof sun.sun_path);
-    return um_unix_refused(call->sb, path) ? -ECONNREFUSED : UM_CONTINUE;
+    return um_unix_refused(call, path) ? -ECONNREFUSED : UM_CONTINUE;
 }
 
 um_verdict um_handle_connect(struct um_call *call)

@@ -9,6 +9,10 @@
  * else goes on in the kernel. Most paths are dismissed by their look. This
  * is for resolution, not for secrecy: a program that rewrites the path
  * behind our back reads the host's file, as it may.
+ *
+ * Files, refused sockets and names belong to a view. What a view has not itself
+ * it has from the view around it. What lies in the folders tells of the stack
+ * that is the caller's default, so they are the same for all views.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +25,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "um.h"
+#include "python.h"
 
 struct file {
     struct file *next;
@@ -35,13 +39,33 @@ struct path {
     char text[];
 };
 
-struct um_files {
+/* What a view has itself; where it has nothing, its parent's is looked at. The
+ * names are its own from the beginning, as those of a UTS namespace are. */
+struct shown {
+    struct shown *parent; /* that of the view around it, or NULL */
     struct file *files;
-    struct path *folders, *refused;
+    struct path *refused;
+    char hostname[65], domainname[65];
 };
+
+struct um_files {
+    struct path *folders;
+    struct shown **views; /* by number; NULL: there is none */
+    int room;
+};
+
+static bool path_in(const struct path *list, const char *text)
+{
+    for (; list; list = list->next)
+        if (strcmp(list->text, text) == 0)
+            return true;
+    return false;
+}
 
 static int path_add(struct path **list, const char *text)
 {
+    if (path_in(*list, text))
+        return 0;
     size_t size = strlen(text) + 1;
     struct path *path = malloc(sizeof *path + size);
     if (!path)
@@ -61,96 +85,189 @@ static void paths_free(struct path *path)
     }
 }
 
-void um_files_destroy(struct um_switchboard *sb)
+/* ---- the views ---- */
+
+/* Return: NULL without memory. */
+static struct um_files *have_room(struct um_switchboard *sb, int view)
 {
     if (!sb->files)
-        return;
+        sb->files = calloc(1, sizeof *sb->files);
+    struct um_files *files = sb->files;
+    if (!files || view < files->room)
+        return files;
+    int room = 2 * view + 1;
+    struct shown **more = realloc(files->views, (size_t)room * sizeof *more);
+    if (!more)
+        return NULL;
+    for (int i = files->room; i < room; i++)
+        more[i] = NULL;
+    files->views = more;
+    files->room = room;
+    return files;
+}
+
+int um_files_add(struct um_switchboard *sb, int view, int parent)
+{
+    struct um_files *files = have_room(sb, view);
+    struct shown *shown = calloc(1, sizeof *shown);
+    if (!files || !shown) {
+        free(shown);
+        return -ENOMEM;
+    }
+    if (parent >= 0) {
+        const struct shown *from = shown->parent = files->views[parent];
+        memcpy(shown->hostname, from->hostname, sizeof shown->hostname);
+        memcpy(shown->domainname, from->domainname, sizeof shown->domainname);
+    }
+    files->views[view] = shown;
+    return 0;
+}
+
+void um_files_remove(struct um_switchboard *sb, int view)
+{
+    struct shown *shown = sb->files->views[view];
     struct file *next;
-    for (struct file *f = sb->files->files; f; f = next) {
+    for (struct file *f = shown->files; f; f = next) {
         next = f->next;
         close(f->fd);
         free(f->path);
         free(f);
     }
-    paths_free(sb->files->folders);
-    paths_free(sb->files->refused);
-    free(sb->files);
+    paths_free(shown->refused);
+    free(shown);
+    sb->files->views[view] = NULL;
+}
+
+void um_files_destroy(struct um_switchboard *sb)
+{
+    struct um_files *files = sb->files;
+    if (!files)
+        return;
+    for (int view = 0; view < files->room; view++)
+        if (files->views[view])
+            um_files_remove(sb, view);
+    paths_free(files->folders);
+    free(files->views);
+    free(files);
     sb->files = NULL;
 }
 
-static int have_files(struct um_switchboard *sb)
+static int um_view_of(struct um_call *call)
 {
-    if (!sb->files)
-        sb->files = calloc(1, sizeof *sb->files);
-    return sb->files ? 0 : -ENOMEM;
+    (void)call;
+    return 0;
 }
 
-/* Return: a descriptor of a file with that content. */
-static int file_of(const char *path, const void *content, size_t len)
+/* Those of the caller's view. */
+static struct shown *shown_to(struct um_call *call)
 {
-    int fd = memfd_create(path, MFD_CLOEXEC);
-    if (fd < 0 ||
-        (write(fd, content, len) == (ssize_t)len && fchmod(fd, 0444) == 0))
-        return fd < 0 ? -errno : fd;
-    close(fd);
-    return -EIO;
+    return call->sb->files->views[um_view_of(call)];
 }
 
-int um_file_put(struct um_switchboard *sb, const char *path,
-                const void *content, size_t len)
+/* ---- configuration, from Python ---- */
+
+/* What Python sets; only what it is about is there. */
+struct setting {
+    int view;
+    const char *path;
+    int fd; /* of the content */
+    const char *host, *domain;
+};
+
+static int file_put(struct um_switchboard *sb, void *arg)
 {
-    if (have_files(sb) < 0)
-        return -ENOMEM;
-    int fd = file_of(path, content, len);
-    if (fd < 0)
-        return fd;
-    struct file *f = sb->files->files;
-    while (f && strcmp(f->path, path) != 0)
+    struct setting *set = arg;
+    struct shown *shown = sb->files->views[set->view];
+    struct file *f = shown->files;
+    while (f && strcmp(f->path, set->path) != 0)
         f = f->next;
     if (f) {
         close(f->fd);
-        f->fd = fd;
+        f->fd = set->fd;
         return 0;
     }
     f = calloc(1, sizeof *f);
-    char *copy = strdup(path);
+    char *copy = strdup(set->path);
     if (!f || !copy) {
-        close(fd);
         free(f);
         free(copy);
         return -ENOMEM;
     }
-    *f = (struct file){sb->files->files, copy, fd};
-    sb->files->files = f;
+    *f = (struct file){shown->files, copy, set->fd};
+    shown->files = f;
     return 0;
 }
 
-int um_file_set(struct um_switchboard *sb, const char *path,
+int um_file_set(struct um_switchboard *sb, int view, const char *path,
                 const void *content, size_t len)
 {
-    return sb->running ? um_order_file(sb, path, content, len)
-                       : um_file_put(sb, path, content, len);
+    struct setting set = {.view = view, .path = path};
+    set.fd = memfd_create(path, MFD_CLOEXEC);
+    if (set.fd < 0)
+        return -errno;
+    int rc = -EIO;
+    if (write(set.fd, content, len) == (ssize_t)len &&
+        fchmod(set.fd, 0444) == 0)
+        rc = um_python_run(sb, file_put, &set);
+    if (rc < 0)
+        close(set.fd);
+    return rc;
+}
+
+static int folder_put(struct um_switchboard *sb, void *arg)
+{
+    struct setting *set = arg;
+    return path_add(&sb->files->folders, set->path);
 }
 
 int um_folder_add(struct um_switchboard *sb, const char *path)
 {
-    return have_files(sb) < 0 ? -ENOMEM : path_add(&sb->files->folders, path);
+    struct setting set = {.path = path};
+    return um_python_run(sb, folder_put, &set);
 }
 
-int um_unix_refuse(struct um_switchboard *sb, const char *path)
+static int refused_put(struct um_switchboard *sb, void *arg)
 {
-    return have_files(sb) < 0 ? -ENOMEM : path_add(&sb->files->refused, path);
+    struct setting *set = arg;
+    return path_add(&sb->files->views[set->view]->refused, set->path);
 }
 
-bool um_unix_refused(struct um_switchboard *sb, const char *path)
+int um_unix_refuse(struct um_switchboard *sb, int view, const char *path)
 {
-    if (!sb->files)
-        return false;
-    for (struct path *r = sb->files->refused; r; r = r->next)
-        if (strcmp(r->text, path) == 0)
+    struct setting set = {.view = view, .path = path};
+    return um_python_run(sb, refused_put, &set);
+}
+
+static int names_put(struct um_switchboard *sb, void *arg)
+{
+    struct setting *set = arg;
+    struct shown *shown = sb->files->views[set->view];
+    if (set->host)
+        snprintf(shown->hostname, sizeof shown->hostname, "%s", set->host);
+    if (set->domain)
+        snprintf(shown->domainname, sizeof shown->domainname, "%s",
+                 set->domain);
+    return 0;
+}
+
+int um_hostname_set(struct um_switchboard *sb, int view, const char *host,
+                    const char *domain)
+{
+    struct setting set = {.view = view, .host = host, .domain = domain};
+    if ((host && strlen(host) > 64) || (domain && strlen(domain) > 64))
+        return -ENAMETOOLONG;
+    return um_python_run(sb, names_put, &set);
+}
+
+bool um_unix_refused(struct um_call *call, const char *path)
+{
+    for (const struct shown *s = shown_to(call); s; s = s->parent)
+        if (path_in(s->refused, path))
             return true;
     return false;
 }
+
+/* ---- paths ---- */
 
 static const char *last_component(const char *path)
 {
@@ -243,16 +360,26 @@ static void fold_proc(char path[2 * PATH_MAX])
 /* May this path name a file that we show? Most are dismissed by their look. A
  * relative one costs a look at the directory that it starts from, and the files
  * that matter there have no dot in their names. */
-static bool may_be_shown(const struct um_files *files, const char *path)
+static bool may_be_shown(const struct shown *shown, const char *path)
 {
     const char *last = last_component(path);
-    for (const struct file *f = files->files; f; f = f->next)
-        if (strcmp(last_component(f->path), last) == 0)
-            return true;
+    for (; shown; shown = shown->parent)
+        for (const struct file *f = shown->files; f; f = f->next)
+            if (strcmp(last_component(f->path), last) == 0)
+                return true;
     if (path[0] != '/')
         return !strchr(last, '.') || strcmp(path, ".") == 0;
     return strstr(path, "/net") &&
            (strstr(path, "/proc/") || strstr(path, "/sys/"));
+}
+
+static const struct file *find(const struct shown *shown, const char *path)
+{
+    for (; shown; shown = shown->parent)
+        for (const struct file *f = shown->files; f; f = f->next)
+            if (strcmp(f->path, path) == 0)
+                return f;
+    return NULL;
 }
 
 static bool in_folder(const struct um_files *files, const char *path)
@@ -299,20 +426,21 @@ static um_verdict ask_for_file(struct um_call *call, const char *path,
 static um_verdict open_at(struct um_call *call, int dirfd, uint64_t address,
                           uint64_t flags)
 {
-    const struct um_files *files = call->sb->files;
-    if (!files)
-        return UM_CONTINUE;
+    const struct shown *shown = shown_to(call);
     char path[PATH_MAX], full[2 * PATH_MAX];
     /* Unchecked: if the call was abandoned, its answer will say so. */
     if (um_peek_string(call, address, path, sizeof path) <= 0 ||
-        !may_be_shown(files, path) || !absolute(call, dirfd, path, full))
+        !may_be_shown(shown, path) || !absolute(call, dirfd, path, full))
         return UM_CONTINUE;
     fold_proc(full);
-    for (const struct file *f = files->files; f; f = f->next)
-        if (strcmp(f->path, full) == 0)
-            return give_file(call, f, flags);
-    return in_folder(files, full) ? ask_for_file(call, full, flags)
-                                  : UM_CONTINUE;
+    const struct file *f = find(shown, full);
+    if (f)
+        return give_file(call, f, flags);
+    /* Files are the view's, but what tells of a network is the stack's. */
+    return in_folder(call->sb->files, full) &&
+                   um_stack_of(call)->kind != UM_STACK_NATIVE
+               ? ask_for_file(call, full, flags)
+               : UM_CONTINUE;
 }
 
 um_verdict um_handle_open(struct um_call *call)
@@ -337,28 +465,30 @@ um_verdict um_handle_openat2(struct um_call *call)
     return open_at(call, (int)call->args[0], call->args[1], how.flags);
 }
 
-int um_hostname_set(struct um_switchboard *sb, const char *host,
-                    const char *domain)
+/* ---- names ---- */
+
+/* Has the caller names of its own: a UTS namespace that is not ours? */
+static bool is_named_apart(const struct um_call *call)
 {
-    if ((host && strlen(host) > 64) || (domain && strlen(domain) > 64))
-        return -ENAMETOOLONG;
-    if (host)
-        snprintf(sb->hostname, sizeof sb->hostname, "%s", host);
-    if (domain)
-        snprintf(sb->domainname, sizeof sb->domainname, "%s", domain);
-    return 0;
+    char link[32], ours[64], theirs[64];
+    snprintf(link, sizeof link, "/proc/%d/ns/uts", call->tid);
+    ssize_t len = readlink("/proc/self/ns/uts", ours, sizeof ours);
+    return len > 0 && readlink(link, theirs, sizeof theirs) == len &&
+           memcmp(ours, theirs, (size_t)len) != 0;
 }
 
 um_verdict um_handle_uname(struct um_call *call)
 {
     struct utsname names;
+    const struct shown *shown = shown_to(call);
+    if ((!shown->hostname[0] && !shown->domainname[0]) || is_named_apart(call))
+        return UM_CONTINUE;
     if (uname(&names) != 0)
         return -errno;
-    if (call->sb->hostname[0])
-        memcpy(names.nodename, call->sb->hostname, sizeof call->sb->hostname);
-    if (call->sb->domainname[0])
-        memcpy(names.domainname, call->sb->domainname,
-               sizeof call->sb->domainname);
+    if (shown->hostname[0])
+        memcpy(names.nodename, shown->hostname, sizeof shown->hostname);
+    if (shown->domainname[0])
+        memcpy(names.domainname, shown->domainname, sizeof shown->domainname);
     int rc = um_write(call, call->args[0], &names, sizeof names);
     return rc < 0 ? rc : 0;
 }
@@ -368,6 +498,8 @@ static um_verdict set_name(struct um_call *call, char name[65])
 {
     int32_t len = (int32_t)call->args[1];
     char text[65] = {0};
+    if (is_named_apart(call))
+        return UM_CONTINUE;
     if (len < 0 || len > 64)
         return -EINVAL;
     int rc = um_read(call, call->args[0], text, (size_t)len);
@@ -379,10 +511,10 @@ static um_verdict set_name(struct um_call *call, char name[65])
 
 um_verdict um_handle_sethostname(struct um_call *call)
 {
-    return set_name(call, call->sb->hostname);
+    return set_name(call, shown_to(call)->hostname);
 }
 
 um_verdict um_handle_setdomainname(struct um_call *call)
 {
-    return set_name(call, call->sb->domainname);
+    return set_name(call, shown_to(call)->domainname);
 }

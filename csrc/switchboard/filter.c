@@ -169,16 +169,6 @@ static int add_file_rules(scmp_filter_ctx ctx, uint32_t stop)
     return rc;
 }
 
-static int add_name_rules(scmp_filter_ctx ctx, uint32_t stop)
-{
-    static const int calls[] = {SCMP_SYS(uname), SCMP_SYS(sethostname),
-                                SCMP_SYS(setdomainname)};
-    int rc = 0;
-    for (size_t i = 0; i < 3 && rc == 0; i++)
-        rc = seccomp_rule_add(ctx, stop, calls[i], 0);
-    return rc;
-}
-
 /* An empty filter for one architecture. */
 static scmp_filter_ctx new_filter(void)
 {
@@ -267,8 +257,6 @@ static scmp_filter_ctx build_filter(int flags, int *rc)
      */
     if (*rc == 0 && (flags & UM_FILTER_TRACE))
         *rc = seccomp_rule_add(ctx, stop, SCMP_SYS(ptrace), 0);
-    if (*rc == 0 && (flags & UM_FILTER_NAME))
-        *rc = add_name_rules(ctx, stop);
     scmp_filter_ctx compat = *rc == 0 ? compat_filter(rc) : NULL;
     if (compat && *rc == 0) {
         *rc = seccomp_merge(ctx, compat);

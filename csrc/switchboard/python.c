@@ -34,7 +34,6 @@ enum order_kind {
     ORDER_TELL,
     ORDER_LINE,
     ORDER_TABLES,
-    ORDER_FILE,
     ORDER_RUN
 };
 
@@ -50,8 +49,7 @@ struct order {
     struct order *next;
     enum order_kind kind;
     uint64_t id;      /* notification; or cookie for ORDER_NETLINK, or stack */
-    uint64_t address; /* for ORDER_OPEN: the flags; for ORDER_TELL: the group;
-                         for ORDER_FILE: how long the path is, that comes first */
+    uint64_t address; /* for ORDER_OPEN: the flags; for ORDER_TELL: the group */
     int64_t value;    /* a verdict; a descriptor for ORDER_OPEN */
     size_t len;
     _Alignas(8) uint8_t data[];
@@ -269,22 +267,6 @@ int um_order_tables(struct um_switchboard *sb, int stack,
     return rc;
 }
 
-int um_order_file(struct um_switchboard *sb, const char *path,
-                  const void *content, size_t len)
-{
-    size_t path_size = strlen(path) + 1;
-    uint8_t *both = malloc(path_size + len);
-    if (!both)
-        return -ENOMEM;
-    memcpy(both, path, path_size);
-    memcpy(both + path_size, content, len);
-    int rc = order(sb, ORDER_FILE, 0, path_size, 0, both, path_size + len);
-    free(both);
-    if (rc == 0)
-        kick(sb->kick_fd);
-    return rc;
-}
-
 int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,
                     const void *data, size_t len)
 {
@@ -437,10 +419,6 @@ static bool carry_out_for_all(struct um_switchboard *sb, const struct order *o)
         return true;
     case ORDER_TABLES:
         um_stack_set(sb->stacks[o->id], (const void *)o->data);
-        return true;
-    case ORDER_FILE:
-        um_file_put(sb, (const char *)o->data, o->data + o->address,
-                    o->len - o->address);
         return true;
     case ORDER_WRITE:
     case ORDER_ANSWER:

@@ -175,6 +175,8 @@ static int open_parts(struct um_switchboard *sb, const char *rundir)
     int rc = um_watch_add(sb, &sb->kick_watch, sb->kick_fd, EPOLLIN);
     if (rc == 0)
         rc = um_source_add(sb, sb->epoll_fd);
+    if (rc == 0)
+        rc = um_files_add(sb, 0, -1);
     return rc < 0 ? rc : um_streams_open(sb);
 }
 

@@ -383,13 +383,9 @@ um_verdict um_ask_python(struct um_call *call, struct um_event *event);
 /* An event without a call. */
 void um_tell_python(struct um_switchboard *sb, struct um_event *event);
 void um_python_kicked(struct um_switchboard *sb);
-/* Orders to the thread that runs: um_stack_set(), um_file_put(). */
+/* An order to the thread that runs: um_stack_set(). */
 int um_order_tables(struct um_switchboard *sb, int stack,
                     const struct um_tables *tables);
-int um_file_put(struct um_switchboard *sb, const char *path,
-                const void *content, size_t len);
-int um_order_file(struct um_switchboard *sb, const char *path,
-                  const void *content, size_t len);
 /* Are too many traced calls waiting for Python? */
 bool um_python_behind(struct um_switchboard *sb);
 
@@ -616,7 +612,10 @@ um_handler um_handle_open, um_handle_openat, um_handle_openat2, um_handle_uname,
     um_handle_sethostname, um_handle_setdomainname;
 
 /* files.c: does a path of um_unix_refuse() forbid this connect? */
-bool um_unix_refused(struct um_switchboard *sb, const char *path);
+bool um_unix_refused(struct um_call *call, const char *path);
+/* A new view, and one that is over. parent: the view around it, or -1. */
+int um_files_add(struct um_switchboard *sb, int view, int parent);
+void um_files_remove(struct um_switchboard *sb, int view);
 void um_files_destroy(struct um_switchboard *sb);
 /* dumpable.c */
 void um_hidden_destroy(struct um_switchboard *sb);
@@ -717,7 +716,6 @@ struct um_switchboard {
     struct um_models *models; /* of options.c, or NULL */
     struct um_hidden *hidden; /* of dumpable.c */
     struct um_kept kept;
-    char hostname[65], domainname[65];
 
     struct um_dgrams *dgrams;
     struct um_python *python;

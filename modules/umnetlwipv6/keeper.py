@@ -50,7 +50,8 @@ class Keeper:
         self._plans = dict(enumerate(plan.cards, _FIRST))
         self._servers: dict[int, tuple[Address, ...]] = {}
         self._domains: dict[int, str] = {}
-        self._texts: dict[str, str] | None = None
+        self._texts: dict[str, str] | None = None  # of the files of a view, ...
+        self._view = 0  # ... this one
 
     def serve(self, switchboard: Switchboard, stack: int) -> None:
         """Set the tables of a stack, now and whenever the cards change."""
@@ -74,8 +75,9 @@ class Keeper:
         message = neighbour_message(card.number, address, mac)
         self._switchboard.tell_server(self._stack, message)
 
-    def furnish(self) -> None:
-        """Set the view's files, now and whenever they change."""
+    def furnish(self, view: int) -> None:
+        """Set a view's files, now and whenever they change."""
+        self._view = view
         self._texts = {}
         self._set_files()
 
@@ -198,7 +200,7 @@ class Keeper:
                 continue
             content = text.encode("utf-8", "surrogateescape")
             for name in files.names(path):
-                self._switchboard.set_file(name, content)
+                self._switchboard.set_file(self._view, name, content)
         self._texts = texts
 
     def _dns(self) -> list[str]:

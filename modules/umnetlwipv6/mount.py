@@ -12,7 +12,6 @@ from umview import module, runtime
 from umview.errors import UmviewError
 from umview.names import Proxy
 from umview.view import (
-    FOLDERS,
     LOOPBACK,
     Address,
     Card,
@@ -114,19 +113,14 @@ class Mount(module.Mount):
 
     def furnish(self, context: Context) -> Filter:
         """Configure the view's files and names; after `add`."""
-        plan, switchboard = self._plan, context.switchboard
-        needed = Filter.NONE
+        plan, switchboard, view = self._plan, context.switchboard, context.view
         if plan.files:
-            needed |= Filter.FILES
-            self._keeper.furnish()
-            for folder in FOLDERS:
-                switchboard.add_folder(folder)
+            self._keeper.furnish(view)
         if plan.hostname or plan.domain:
-            needed |= Filter.NAME
-            switchboard.set_hostname(plan.hostname, plan.domain)
+            switchboard.set_hostname(view, plan.hostname, plan.domain)
         for path in files.NAME_SERVICES:
-            switchboard.refuse_unix(path)
-        return needed
+            switchboard.refuse_unix(view, path)
+        return Filter.FILES if plan.files else Filter.NONE
 
 
 def _described(card: Card) -> str:

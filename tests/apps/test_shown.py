@@ -169,7 +169,7 @@ def test_settings_are_the_views(user: User) -> None:
 
 @pytest.mark.view
 def test_folder_of_cards_goes_with_the_view(user: User) -> None:
-    script = "cat /sys/class/net/lo/mtu; ls $XDG_RUNTIME_DIR/umview/*/class-net"
+    script = "cat /sys/class/net/lo/mtu; ls $XDG_RUNTIME_DIR/umview/*/class-net/0"
     got = user.run(["sh", "-c", script], "view")
     assert got.stdout == "65536\nlo\nnat0\n", got
     assert not Path(user.runtime, "umview").exists()

@@ -12,7 +12,7 @@ import pytest
 
 from umview import module, names
 from umview.errors import UmviewError
-from umview.view import FOLDERS, Address, Filter, Road, Route, Stack, StackKind
+from umview.view import Address, Filter, Road, Route, Stack, StackKind
 
 MODULES = ("umnet", "umnetlwipv6", "umnetnative", "umnetnull")
 
@@ -110,7 +110,7 @@ def test_unknown_module_names_the_known_ones() -> None:
 def test_plain_modules_leave_files_alone(name: str, kind: StackKind) -> None:
     stack, needed, recorder = mounted(name)
     assert stack.kind is kind
-    assert needed == Filter.NONE
+    assert needed == Filter.FILES  # for the views inside
     assert [called for called, _, _ in recorder.calls] == ["add_stack"]
 
 
@@ -195,12 +195,11 @@ def test_umnet_has_a_name_server_in_both_families_and_protocols() -> None:
 
 def test_umnet_files_and_names() -> None:
     _, needed, recorder = mounted("umnet,hostname=box")
-    assert needed == Filter.FILES | Filter.NAME
-    paths = {path for path, _ in recorder.named("set_file")}
+    assert needed == Filter.FILES
+    paths = {path for _, path, _ in recorder.named("set_file")}
     assert paths >= {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
-    assert recorder.named("add_folder") == [(folder,) for folder in FOLDERS]
-    assert recorder.named("set_hostname") == [("box", None)]
-    assert ("/run/nscd/socket",) in recorder.named("refuse_unix")
+    assert recorder.named("set_hostname") == [(0, "box", None)]
+    assert (0, "/run/nscd/socket") in recorder.named("refuse_unix")
 
 
 def test_umnet_nofiles_leaves_files_alone() -> None:
