@@ -9,9 +9,10 @@
  * Conventions. Functions return >= 0 or a negative errno. Addresses are 16
  * bytes: an IPv6 address, or an IPv4 address in its IPv4-mapped form
  * (::ffff:a.b.c.d); prefix lengths count in that space (10.0.2.0/24 is 120).
- * Ports are in host byte order. Everything that configures a switchboard is
- * called before um_switchboard_start(); what may be called later, from the one
- * Python thread, says so. A buffer belongs to its caller and is not kept.
+ * Ports are in host byte order. All functions are for one thread, Python's. What
+ * configures a switchboard is called before um_switchboard_start(), or later
+ * between um_hold() and um_release(). A buffer belongs to its caller and is not
+ * kept.
  */
 #ifndef UM_API_H
 #define UM_API_H
@@ -203,8 +204,8 @@ void um_switchboard_destroy(struct um_switchboard *sb);
 
 /* Add a stack. Return: its number (the first one is the view's default). */
 int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6);
-/* Replace a stack's cards, addresses and routes; also while it runs. Of routes
- * the longest prefix wins, the first of equals. */
+/* Replace a stack's cards, addresses and routes. Of routes the longest prefix
+ * wins, the first of equals. */
 int um_tables_set(struct um_switchboard *sb, int stack,
                   const struct um_tables *tables);
 /* Let what leaves a stack by UM_ROAD_RELAY go on by another stack's routes, and
@@ -269,6 +270,12 @@ int um_take_fd(int pid, int fd);
 /* Make the calling process the parent of orphans below it (prctl(2),
  * PR_SET_CHILD_SUBREAPER). */
 int um_subreaper_set(void);
+/* Start a program that is no process of a view: a session of its own, "/",
+ * /dev/null for stdin, stdout and stderr, all signals as by default. argv[0] is
+ * its path; fds are its descriptors 3, 4, ..., at most UM_MAX_SPAWN_FDS. It is
+ * nobody's to wait for here. */
+#define UM_MAX_SPAWN_FDS 8
+int um_spawn(char **argv, const int *fds, int count);
 /* Tell of every call when it is over: UM_EVENT_CALL. */
 void um_tell_of_calls(struct um_switchboard *sb);
 /* Start the threads; listener: of the filter, owned from now on. */
@@ -288,7 +295,14 @@ int um_switchboard_attach(struct um_switchboard *sb, int pid, int flags);
 /* How many sockets it has kept. */
 int um_kept_count(struct um_switchboard *sb);
 
-/* The rest may be called while the switchboard runs, from one thread. */
+/* Have the switchboard's thread stand still between two rounds of its loop, from
+ * now on until um_release(): what configures it may be called then, and takes
+ * effect for programs at once and as a whole. Several may be within each other.
+ * Before the start, nothing. */
+int um_hold(struct um_switchboard *sb);
+void um_release(struct um_switchboard *sb);
+
+/* The rest may be called while the switchboard runs. */
 
 /* Readable when an event waits. */
 int um_event_fd(struct um_switchboard *sb);

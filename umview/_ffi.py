@@ -10,8 +10,10 @@ import errno
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from umview._core import ffi as ffi
 from umview._core import lib as lib
@@ -330,10 +332,42 @@ def become_subreaper() -> None:
     check(lib.um_subreaper_set(), "prctl")
 
 
+def spawn(command: Sequence[str], fds: Sequence[int]) -> None:
+    """Start a program that is no process of a view, and nobody's to wait for here.
+
+    Args:
+        command: Its path, and its arguments.
+        fds: What it gets as its descriptors 3, 4, ...
+
+    Raises:
+        OSError: As fork(2).
+    """
+    words = [ffi.new("char[]", os.fsencode(word)) for word in command]
+    argv = ffi.new("char *[]", [*words, ffi.NULL])
+    check(lib.um_spawn(argv, list(fds), len(fds)), "clone")
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _configures(
+    method: Callable[Concatenate[Switchboard, _P], _T],
+) -> Callable[Concatenate[Switchboard, _P], _T]:
+    """Make a method of Switchboard one that may be called while it runs."""
+
+    @wraps(method)
+    def held(self: Switchboard, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with self.held():
+            return method(self, *args, **kwargs)
+
+    return held
+
+
 class Switchboard:
     """The C threads that answer a view's calls and move its bytes.
 
-    All methods are for one thread. What configures it comes before start().
+    All methods are for one thread.
     """
 
     def __init__(self, rundir: str) -> None:
@@ -360,14 +394,25 @@ class Switchboard:
         lib.um_switchboard_destroy(self._sb)
         self._sb = ffi.NULL
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no call be answered meanwhile: several changes come as one."""
+        check(lib.um_hold(self._sb), "switchboard")
+        try:
+            yield
+        finally:
+            lib.um_release(self._sb)
+
+    @_configures
     def add_stack(self, kind: StackKind, *, ipv4: bool, ipv6: bool) -> int:
         """Add a stack and return its number; the first is the view's default."""
         return check(lib.um_stack_add(self._sb, int(kind), ipv4, ipv6), "stack")
 
+    @_configures
     def set_tables(
         self, stack: int, cards: Sequence[Card], routes: Sequence[Route]
     ) -> None:
-        """Replace a stack's cards, their addresses and the routes; also at run time.
+        """Replace a stack's cards, their addresses and the routes.
 
         Of routes the longest prefix wins, the first of equals.
 
@@ -398,6 +443,7 @@ class Switchboard:
                 row.has_source = 1
         check(lib.um_tables_set(self._sb, stack, raw), "tables")
 
+    @_configures
     def set_uplink(self, stack: int, uplink: int) -> None:
         """Let a stack's nat0 lead into another stack; see um_uplink_set().
 
@@ -406,6 +452,7 @@ class Switchboard:
         """
         check(lib.um_uplink_set(self._sb, stack, uplink), "uplink")
 
+    @_configures
     def add_map(
         self,
         stack: int,
@@ -433,6 +480,7 @@ class Switchboard:
             f"map of {address}",
         )
 
+    @_configures
     def add_line(self, stack: int, line: socket.socket) -> None:
         """Give a stack the line to its stack server, whose cards are there.
 
@@ -442,6 +490,7 @@ class Switchboard:
         """
         check(lib.um_line_add(self._sb, stack, line.detach()), "stack server")
 
+    @_configures
     def add_forward(
         self,
         stack: int,
@@ -473,6 +522,7 @@ class Switchboard:
             f"forward to port {port}",
         )
 
+    @_configures
     def add_forward_outside(
         self,
         stack: int,
@@ -506,7 +556,7 @@ class Switchboard:
             f"forward to port {to_port}",
         )
 
-    # These belong to a view (0: the outermost), and may be set at run time. What a
+    # These belong to a view (0: the outermost). What a
     # view has not itself it has from the view around it.
 
     def set_file(self, view: int, path: str, content: bytes) -> None:

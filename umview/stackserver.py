@@ -1,27 +1,23 @@
 """The stack server of a stack with packet cards: its start, and its cards.
 
-It and the cards' plug processes are no children of the supervisor's, whose children are
-the view's processes, and which waits for the last of them: an intermediate process
-leaves them to whoever takes orphans. Each ends with its line, of which the switchboard
-gets the stack server's; that notices if it dies.
+It and the cards' plug processes are no children of the supervisor's (`_ffi.spawn`).
+Each ends with its line, of which the switchboard gets the stack server's; that notices
+if it dies.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import signal
 import socket
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from umview import packets
+from umview import _ffi, packets
 from umview.errors import UmviewError
 
 if TYPE_CHECKING:
     from umview.packets import CardAt, PlugAt, Ready
     from umview.view import Address, Interface
 
-_FIRST = 3  # of the descriptors that a process gets
 _SECONDS = 30  # for a card: a plug-in may ask its user for nothing, but wait
 _SWITCH_SECONDS = 5  # one that has no port left does not answer
 
@@ -182,37 +178,15 @@ def _start(theirs: tuple[socket.socket, ...], *arguments: str) -> None:
     if not os.path.exists(program):
         raise UmviewError(f"{program} is missing: `make build` makes it")
     try:
-        child = os.fork()
+        _ffi.spawn((program, *arguments), [end.fileno() for end in theirs])
     except OSError as exc:
         raise UmviewError(f"cannot start a stack server: {exc.strerror}") from exc
-    if child == 0:
-        _become([end.fileno() for end in theirs], (program, *arguments))
-    for end in theirs:
-        end.close()
-    os.waitpid(child, 0)
+    finally:
+        for end in theirs:
+            end.close()
 
 
 def _program() -> str:
     """Return its path; tests have one of their own, with checks built in."""
     folder = os.environ.get("UMVIEW_STACKD", os.path.dirname(__file__))
     return f"{folder}/stackd"
-
-
-def _become(fds: list[int], command: tuple[str, ...]) -> NoReturn:
-    try:
-        os.setsid()
-        if os.fork() == 0:
-            null = os.open(os.devnull, os.O_RDWR)
-            # out of the way of what they are to be
-            kept = [fcntl.fcntl(fd, fcntl.F_DUPFD, _FIRST + len(fds)) for fd in fds]
-            for fd, source in enumerate([null] * _FIRST + kept):
-                os.dup2(source, fd)
-            os.closerange(_FIRST + len(fds), os.sysconf("SC_OPEN_MAX"))
-            os.chdir("/")
-            # a signal ends it, and the commands of plug-ins are to be as a shell's
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            os.execv(command[0], command)
-    finally:
-        os._exit(0)

@@ -33,8 +33,8 @@ enum order_kind {
     ORDER_NETLINK,
     ORDER_TELL,
     ORDER_LINE,
-    ORDER_TABLES,
-    ORDER_RUN
+    ORDER_RUN,
+    ORDER_HOLD
 };
 
 /* Work that Python waits for. */
@@ -57,7 +57,10 @@ struct order {
 
 struct um_python {
     pthread_mutex_t lock;
-    pthread_cond_t worked;
+    pthread_cond_t worked; /* work is done, or the loop stands still */
+    pthread_cond_t released;
+    bool held; /* the loop stands still */
+    int holds; /* how often Python has asked for that */
     struct queued_event *first_event, **last_event;
     struct order *first_order, **last_order;
     uint32_t traced; /* events of UM_EVENT_CALL that wait */
@@ -73,6 +76,7 @@ struct um_python *um_python_create(void)
         return NULL;
     pthread_mutex_init(&python->lock, NULL);
     pthread_cond_init(&python->worked, NULL);
+    pthread_cond_init(&python->released, NULL);
     python->last_event = &python->first_event;
     python->last_order = &python->first_order;
     return python;
@@ -96,6 +100,7 @@ void um_python_destroy(struct um_python *python)
         python->first_order = next;
     }
     pthread_cond_destroy(&python->worked);
+    pthread_cond_destroy(&python->released);
     pthread_mutex_destroy(&python->lock);
     free(python);
 }
@@ -257,16 +262,6 @@ int um_line_tell(struct um_switchboard *sb, int stack, const void *packet,
     return rc;
 }
 
-int um_order_tables(struct um_switchboard *sb, int stack,
-                    const struct um_tables *tables)
-{
-    int rc =
-        order(sb, ORDER_TABLES, (uint64_t)stack, 0, 0, tables, sizeof *tables);
-    if (rc == 0)
-        kick(sb->kick_fd);
-    return rc;
-}
-
 int um_answer_write(struct um_switchboard *sb, uint64_t id, uint64_t address,
                     const void *data, size_t len)
 {
@@ -296,7 +291,7 @@ int um_python_run(struct um_switchboard *sb,
                   int (*fn)(struct um_switchboard *sb, void *arg), void *arg)
 {
     struct work work = {.fn = fn, .arg = arg}, *pointer = &work;
-    if (!sb->running)
+    if (!sb->running || sb->python->holds)
         return fn(sb, arg);
     int rc = order(sb, ORDER_RUN, 0, 0, 0, &pointer, sizeof pointer);
     if (rc < 0)
@@ -317,6 +312,46 @@ static void do_work(struct um_switchboard *sb, struct work *work)
     work->done = true;
     pthread_cond_broadcast(&sb->python->worked);
     pthread_mutex_unlock(&sb->python->lock);
+}
+
+int um_hold(struct um_switchboard *sb)
+{
+    struct um_python *python = sb->python;
+    if (!sb->running || python->holds) {
+        python->holds += sb->running;
+        return 0;
+    }
+    int rc = order(sb, ORDER_HOLD, 0, 0, 0, NULL, 0);
+    if (rc < 0)
+        return rc;
+    kick(sb->kick_fd);
+    pthread_mutex_lock(&python->lock);
+    while (!python->held)
+        pthread_cond_wait(&python->worked, &python->lock);
+    pthread_mutex_unlock(&python->lock);
+    python->holds = 1;
+    return 0;
+}
+
+void um_release(struct um_switchboard *sb)
+{
+    struct um_python *python = sb->python;
+    if (!python->holds || --python->holds)
+        return;
+    pthread_mutex_lock(&python->lock);
+    python->held = false;
+    pthread_cond_signal(&python->released);
+    pthread_mutex_unlock(&python->lock);
+}
+
+static void stand_still(struct um_python *python)
+{
+    pthread_mutex_lock(&python->lock);
+    python->held = true;
+    pthread_cond_signal(&python->worked);
+    while (python->held)
+        pthread_cond_wait(&python->released, &python->lock);
+    pthread_mutex_unlock(&python->lock);
 }
 
 /* ---- the listing of sockets ---- */
@@ -417,8 +452,8 @@ static bool carry_out_for_all(struct um_switchboard *sb, const struct order *o)
     case ORDER_LINE:
         um_packet_order(sb->stacks[o->id], o->data, o->len);
         return true;
-    case ORDER_TABLES:
-        um_stack_set(sb->stacks[o->id], (const void *)o->data);
+    case ORDER_HOLD:
+        stand_still(sb->python);
         return true;
     case ORDER_WRITE:
     case ORDER_ANSWER:

@@ -250,25 +250,18 @@ int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
     return sb->stack_count++;
 }
 
-void um_stack_set(struct um_stack *stack, const struct um_tables *tables)
-{
-    memcpy(stack->cards, tables->cards, sizeof stack->cards);
-    memcpy(stack->addresses, tables->addresses, sizeof stack->addresses);
-    memcpy(stack->routes, tables->routes, sizeof stack->routes);
-    stack->card_count = tables->card_count;
-    stack->address_count = tables->address_count;
-    stack->route_count = tables->route_count;
-}
-
 int um_tables_set(struct um_switchboard *sb, int number,
                   const struct um_tables *tables)
 {
     struct um_stack *stack = stack_at(sb, number);
     if (!stack)
         return -EINVAL;
-    if (sb->running)
-        return um_order_tables(sb, number, tables);
-    um_stack_set(stack, tables);
+    memcpy(stack->cards, tables->cards, sizeof stack->cards);
+    memcpy(stack->addresses, tables->addresses, sizeof stack->addresses);
+    memcpy(stack->routes, tables->routes, sizeof stack->routes);
+    stack->card_count = tables->card_count;
+    stack->address_count = tables->address_count;
+    stack->route_count = tables->route_count;
     return 0;
 }
 

@@ -383,9 +383,6 @@ um_verdict um_ask_python(struct um_call *call, struct um_event *event);
 /* An event without a call. */
 void um_tell_python(struct um_switchboard *sb, struct um_event *event);
 void um_python_kicked(struct um_switchboard *sb);
-/* An order to the thread that runs: um_stack_set(). */
-int um_order_tables(struct um_switchboard *sb, int stack,
-                    const struct um_tables *tables);
 /* Are too many traced calls waiting for Python? */
 bool um_python_behind(struct um_switchboard *sb);
 
@@ -426,7 +423,6 @@ int um_stack_route(const struct um_stack *stack, int protocol,
 int um_sock_route(const struct um_sock *sock, const struct um_name *dest,
                   struct um_name *host, uint8_t source[16]);
 /* The card that has an address of the stack's own; lo for 127/8; else 0. */
-void um_stack_set(struct um_stack *stack, const struct um_tables *tables);
 /* The longest packet that the card with an address of the stack's own takes. */
 uint32_t um_stack_mtu(const struct um_stack *stack, const uint8_t addr[16]);
 /* Return: NULL if the stack has no such card. */
