@@ -49,10 +49,15 @@ class Mount:
     that answers the view, which they must not keep waiting.
     """
 
-    def prepare(self) -> None:
+    def prepare(self, enclosing: Stack | None) -> None:
         """Take of the host what it needs, as long as that may take.
 
-        Where this or `add` fails, what was taken is given back by `remove`.
+        While views run this is called in a thread of its own, so it must not touch the
+        switchboard. Where this or `add` fails, what was taken is given back by
+        `remove`.
+
+        Args:
+            enclosing: See `Context`.
 
         Raises:
             UmviewError: It cannot be had.

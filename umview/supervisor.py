@@ -86,7 +86,7 @@ class _Supervisor:
         root = View(0, os.path.basename(runtime.path), None, os.getpid())
         self._tree = Tree(self._switchboard, self._loop, root)
         for asked in job.mounts:
-            asked.mount.prepare()
+            asked.mount.prepare(None)
             self._tree.mount(root, root.free_path(asked.module), asked)
         self._filter = self._tree.furnish(root)
         chosen = tracer.choose(job.tracer)

@@ -148,7 +148,18 @@ class Tree:
         return needed
 
     def _context(self, view: View) -> Context:
-        return Context(self._switchboard, view.number, None, partial(self._at, view))
+        where = partial(self._at, view)
+        return Context(self._switchboard, view.number, self.enclosing(view), where)
+
+    def default_of(self, view: View) -> Stack | None:
+        """Return the default stack of a view; None: it is the kernel's."""
+        if DEFAULT in view.mounts:
+            return self.stacks[view.mounts[DEFAULT].stack]
+        return self.enclosing(view)
+
+    def enclosing(self, view: View) -> Stack | None:
+        """Return the default stack of the view around a view; None: the kernel's."""
+        return self.default_of(view.parent) if view.parent else None
 
     def _at(self, view: View, path: str) -> Stack:
         if path not in view.mounts:

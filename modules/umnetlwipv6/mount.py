@@ -56,7 +56,7 @@ class Mount(module.Mount):
         self._proxy: Proxy | None = None
         self._forwards: list[tuple[Forward, socket.socket]] = []
 
-    def prepare(self) -> None:
+    def prepare(self, enclosing: Stack | None) -> None:  # noqa: ARG002
         """Start the stack server, plug the cards in and wait for their addresses.
 
         Raises:

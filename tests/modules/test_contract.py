@@ -39,7 +39,7 @@ class Recorder:
 def mounted(text: str) -> tuple[Stack, Filter, Recorder]:
     recorder = Recorder()
     mount = module.ask(text).mount
-    mount.prepare()
+    mount.prepare(None)
     context = context_of(recorder)
     stack = mount.add(context)
     return stack, mount.furnish(context), recorder
@@ -214,7 +214,7 @@ def test_umnet_forward_that_cannot_be_had_says_which() -> None:
         port = taken.getsockname()[1]
         mount = module.ask(f"umnet,fwd={port}:80").mount
         with pytest.raises(UmviewError, match=f"port {port} "):
-            mount.prepare()
+            mount.prepare(None)
 
 
 def test_umnet_own_networks_are_on_the_card() -> None:
