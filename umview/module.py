@@ -57,7 +57,8 @@ class Mount:
         `remove`.
 
         Args:
-            enclosing: See `Context`.
+            enclosing: As in `Context`. What a view inside another does must not reach
+                what the enclosing one cannot.
 
         Raises:
             UmviewError: It cannot be had.

@@ -197,6 +197,10 @@ class Keeper(Protocol):
         """
         ...
 
+    def name_servers(self) -> Sequence[Address]:
+        """Return those that /etc/resolv.conf names, but for link-local addresses."""
+        ...
+
     def note_neighbour(self, card: Card, address: IPv4Address, mac: bytes) -> None:
         """Take it that a neighbour of a card is at that Ethernet address.
 

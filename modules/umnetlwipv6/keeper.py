@@ -11,7 +11,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import TYPE_CHECKING
 
 from umview.errors import UmviewError, os_error
@@ -74,6 +74,10 @@ class Keeper:
             raise os_error(errno.EOPNOTSUPP)
         message = neighbour_message(card.number, address, mac)
         self._switchboard.tell_server(self._stack, message)
+
+    def name_servers(self) -> tuple[Address, ...]:
+        """See `umview.view.Keeper`."""
+        return tuple(ip_address(text) for text in self._dns() if "%" not in text)
 
     def furnish(self, view: int) -> None:
         """Set a view's files, now and whenever they change."""

@@ -5,15 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import socket
 from typing import TYPE_CHECKING
 
 from umview import module, runtime
 from umview.errors import UmviewError
-from umview.names import Proxy
 from umview.view import (
-    LOOPBACK,
-    Address,
     Card,
     Filter,
     Stack,
@@ -21,12 +17,12 @@ from umview.view import (
     lo,
 )
 
-from . import files
+from . import files, inside
 from .keeper import Keeper
-from .plan import PROXIES, CardPlan, Forward, Plan
+from .nat import Nat, behind
+from .plan import CardPlan, Plan
 
 if TYPE_CHECKING:
-    from umview._ffi import Switchboard
     from umview.module import Context
     from umview.packets import CardAt
     from umview.stackserver import Plug, StackServer
@@ -35,7 +31,6 @@ log = logging.getLogger(__name__)
 
 _NAT_MTU = 65500
 _NAT_MAC = bytes.fromhex("525400123456")
-_BACKLOG = 4096  # the kernel cuts it down to net.core.somaxconn
 
 
 class Mount(module.Mount):
@@ -53,10 +48,9 @@ class Mount(module.Mount):
         self._name = name
         self._plan = plan
         self._server: StackServer | None = None  # kept: its plug processes end with it
-        self._proxy: Proxy | None = None
-        self._forwards: list[tuple[Forward, socket.socket]] = []
+        self._nat: Nat | None = None
 
-    def prepare(self, enclosing: Stack | None) -> None:  # noqa: ARG002
+    def prepare(self, enclosing: Stack | None) -> None:
         """Start the stack server, plug the cards in and wait for their addresses.
 
         Raises:
@@ -64,15 +58,17 @@ class Mount(module.Mount):
                 the host that is to lead here cannot be had.
         """
         try:
-            self._prepare()
+            self._prepare(behind(enclosing))
         except UmviewError as exc:
             raise UmviewError(f"{self._name}: {exc}") from exc
 
-    def _prepare(self) -> None:
+    def _prepare(self, outside: Stack | None) -> None:
         plan = self._plan
+        if outside:
+            for card in plan.cards:
+                inside.check(card)
         if plan.nat:
-            self._forwards = [(one, _listen(one)) for one in plan.forwards]
-            self._proxy = Proxy()
+            self._nat = Nat(plan, plan.nat, outside)
         cards, self._server = _plugged(plan)
         self._keeper = Keeper(plan, cards)
         if self._server:
@@ -88,28 +84,16 @@ class Mount(module.Mount):
         keeper.serve(switchboard, stack)
         if self._server:
             switchboard.add_line(stack, self._server.line)
-        if plan.nat:
-            self._lead_out(switchboard, stack, plan.nat)
+        if self._nat:
+            self._nat.lead(switchboard, stack)
         log.info(
             "stack %d: %s, %s",
             stack,
             self._name,
             "; ".join(map(_described, keeper.cards)),
         )
-        services = (self._proxy,) if self._proxy else ()
+        services = self._nat.services if self._nat else ()
         return Stack(stack, StackKind.NET, keeper.cards, services, keeper)
-
-    def _lead_out(self, switchboard: Switchboard, stack: int, nat: CardPlan) -> None:
-        """Lead what goes through nat0 to the host: gateways, name server, ports."""
-        for gateway in nat.gateways if self._plan.host else ():
-            loopback = LOOPBACK[gateway.version == 6].ip
-            switchboard.add_map(stack, gateway, loopback)
-        assert self._proxy
-        for server in PROXIES:
-            if server.version in self._plan.versions:
-                self._proxy.serve(switchboard, stack, server)
-        for forward, sock in self._forwards:
-            switchboard.add_forward(stack, sock, forward.port, *_gateways(nat))
 
     def furnish(self, context: Context) -> Filter:
         """Configure the view's files and names; after `add`."""
@@ -217,37 +201,3 @@ def _configure(server: StackServer, plan: Plan, cards: tuple[Card, ...]) -> None
             )
     if plan.routes:
         server.forward()
-
-
-# ---- nat0 ----
-
-
-def _listen(forward: Forward) -> socket.socket:
-    """Return the socket of the host that leads into the stack."""
-    family = socket.AF_INET if forward.address.version == 4 else socket.AF_INET6
-    where = f"{forward.address} port {forward.host_port}"
-    protocol = (
-        socket.IPPROTO_TCP if forward.kind is socket.SOCK_STREAM else socket.IPPROTO_UDP
-    )
-    sock = socket.socket(family, forward.kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, protocol == 6)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((str(forward.address), forward.host_port))
-        if forward.kind is socket.SOCK_STREAM:
-            sock.listen(_BACKLOG)
-    except OSError as exc:
-        sock.close()
-        raise UmviewError(
-            f"fwd: cannot listen on {where} of the host: {exc.strerror}; "
-            "choose another port"
-        ) from exc
-    log.info("forward: %s of the host leads to port %d", where, forward.port)
-    return sock
-
-
-def _gateways(nat: CardPlan) -> tuple[Address, Address]:
-    """Return what peers on the host's loopback are shown as, in either family."""
-    by_version = {gateway.version: gateway for gateway in nat.gateways}
-    return by_version.get(4, LOOPBACK[0].ip), by_version.get(6, LOOPBACK[1].ip)
