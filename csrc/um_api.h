@@ -54,8 +54,11 @@ enum um_event_kind {
                          stopped; request = its wait status, arg = whether
                          others are left */
     UM_EVENT_ENDED,   /* no process is left under the filter */
-    UM_EVENT_CARD /* stack; data = a message of its stack server about a card
+    UM_EVENT_CARD,    /* stack; data = a message of its stack server about a card
                          (struct um_packet, then its text) */
+    UM_EVENT_MSOCKET  /* id, request = the family, arg = the type, protocol,
+                         data = the path (absolute, normalised): one that no
+                         mount of the view has. um_answer_open() or um_answer() */
 };
 
 struct um_event {
@@ -67,6 +70,7 @@ struct um_event {
     uint32_t request; /* ioctl number, or flags of an open */
     uint32_t stack;
     int32_t pid;       /* of the calling thread */
+    int32_t view;      /* that it is in; -1: of one that has ended */
     uint32_t protocol; /* netlink protocol; 0 is NETLINK_ROUTE */
     uint32_t portid;   /* netlink address of the socket */
     uint32_t len;
@@ -134,6 +138,12 @@ struct um_socket_info {
     uint32_t v6only;
 };
 
+/* The number of msocket(path, domain, type, protocol): no call of the kernel's,
+ * on any architecture. Its type SOCK_DEFAULT opens no socket, but makes the
+ * stack at path the process's default. */
+#define UM_NR_MSOCKET   30061
+#define UM_SOCK_DEFAULT 0
+
 /* Bits of um_filter_install()'s flags: which optional calls are stopped. */
 #define UM_FILTER_FILES 1 /* open, openat, openat2 for reading */
 /* What stops them: ptrace(2), and no listener. */
@@ -192,7 +202,7 @@ struct um_option_row {
 int um_call_row(int i, struct um_call_row *ret);
 int um_option_row(int i, struct um_option_row *ret);
 
-/* Make a switchboard. rundir: a directory of mode 0700 in which sockets are
+/* Make a switchboard, with the outermost view. rundir: a directory of mode 0700 in which sockets are
  * bound for a moment (no name stays). Return: NULL with errno set. */
 struct um_switchboard *um_switchboard_create(const char *rundir);
 /* Stop the switchboard's thread; calls that still wait are over, and events may
@@ -202,7 +212,7 @@ void um_switchboard_stop(struct um_switchboard *sb);
  * wait get ENOSYS from the kernel. */
 void um_switchboard_destroy(struct um_switchboard *sb);
 
-/* Add a stack. Return: its number (the first one is the view's default). */
+/* Add a stack; also while it runs. Return: its number. */
 int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6);
 /* Replace a stack's cards, addresses and routes. Of routes the longest prefix
  * wins, the first of equals. */
@@ -278,7 +288,8 @@ int um_subreaper_set(void);
 int um_spawn(char **argv, const int *fds, int count);
 /* Tell of every call when it is over: UM_EVENT_CALL. */
 void um_tell_of_calls(struct um_switchboard *sb);
-/* Start the threads; listener: of the filter, owned from now on. */
+/* Start the threads; listener: of the filter, owned from now on. Further ones
+ * may come while it runs, here and below. */
 int um_switchboard_start(struct um_switchboard *sb, int listener);
 /* Start the threads and trace process pid, which is under the filter and may
  * make no filtered call yet. SIGCHLD must be blocked in all threads, and only
@@ -303,6 +314,31 @@ int um_hold(struct um_switchboard *sb);
 void um_release(struct um_switchboard *sb);
 
 /* The rest may be called while the switchboard runs. */
+
+/* Views: number 0, the outermost, is there from the start, and every process is
+ * in it that has not been put elsewhere. parent: the view that encloses it.
+ * Return: the number of the new view, never used again. */
+int um_view_add(struct um_switchboard *sb, int parent);
+/* Forget a view that has ended, its mounts and places; its stacks stay. Who is
+ * in it yet makes no socket any more (ENETDOWN). */
+int um_view_remove(struct um_switchboard *sb, int view);
+/* Let process pid, and all that it will start, be in the view. The first one in
+ * a view is its root: what its parent gave it is what the view has where nothing
+ * is mounted at /dev/net/default. Return: 0; -EINVAL: no such view; -ESRCH. */
+int um_place_set(struct um_switchboard *sb, int pid, int view);
+/* Return: the view that a process is in; -ENETDOWN: one that has ended. */
+int um_place_view(struct um_switchboard *sb, int pid);
+/* Let a stack be the default of process pid, and of all that it will start, for
+ * these families; count 0: for all that the stack has. stack -1: none again.
+ * Return: 0; -EAFNOSUPPORT: the stack has not all of them, or no stack has. */
+int um_place_default(struct um_switchboard *sb, int pid,
+                     const int32_t *families, int count, int stack);
+/* Mount a stack at path (absolute, normalised) of a view, in the place of what
+ * is there; stack -1: unmount. What is at /dev/net/default is the default of
+ * all who have no other. file: a real file whose mode says who may name the
+ * stack, and which is a name of it, too; or "". */
+int um_mount_set(struct um_switchboard *sb, int view, const char *path,
+                 int stack, const char *file);
 
 /* Readable when an event waits. */
 int um_event_fd(struct um_switchboard *sb);

@@ -48,6 +48,7 @@ class EventKind(IntEnum):
     CHILD = lib.UM_EVENT_CHILD
     ENDED = lib.UM_EVENT_ENDED
     CARD = lib.UM_EVENT_CARD
+    MSOCKET = lib.UM_EVENT_MSOCKET
 
 
 class CallRow(NamedTuple):
@@ -149,6 +150,7 @@ class Event(NamedTuple):
     request: int
     stack: int
     pid: int
+    view: int
     protocol: int
     portid: int
     data: bytes
@@ -405,8 +407,90 @@ class Switchboard:
 
     @_configures
     def add_stack(self, kind: StackKind, *, ipv4: bool, ipv6: bool) -> int:
-        """Add a stack and return its number; the first is the view's default."""
+        """Add a stack, also at run time, and return its number."""
         return check(lib.um_stack_add(self._sb, int(kind), ipv4, ipv6), "stack")
+
+    def add_view(self, parent: int) -> int:
+        """Add a view below another one (0 is the outermost); return its number.
+
+        Raises:
+            OSError: EINVAL if there is no such parent.
+        """
+        return check(lib.um_view_add(self._sb, parent), "view")
+
+    def remove_view(self, view: int) -> None:
+        """Forget a view that has ended, its mounts and places; its stacks stay.
+
+        Raises:
+            OSError: EINVAL if there is none of that number, or it is the outermost.
+        """
+        check(lib.um_view_remove(self._sb, view), f"view {view}")
+
+    def set_place(self, pid: int, view: int) -> None:
+        """Let a process, and all that it will start, be in a view.
+
+        The first one in a view is its root: what it had before is what the view has
+        where nothing is mounted at /dev/net/default.
+
+        Raises:
+            OSError: ESRCH if the process has ended; EINVAL if there is no such view.
+        """
+        check(lib.um_place_set(self._sb, pid, view), f"process {pid}")
+
+    def view_of(self, pid: int) -> int:
+        """Return the number of the view that a process is in.
+
+        Raises:
+            OSError: ENETDOWN if that view has ended.
+        """
+        return check(lib.um_place_view(self._sb, pid), f"process {pid}")
+
+    def set_default(
+        self, pid: int, stack: int | None, families: Sequence[int] = ()
+    ) -> None:
+        """Make a stack the default of a process and of all that it will start.
+
+        Args:
+            pid: The process.
+            stack: The stack's number; None: it is to have no default again.
+            families: AF_*; none: all that the stack has.
+
+        Raises:
+            OSError: EAFNOSUPPORT if the stack has not all of the families, or no stack
+                has; ESRCH if the process has ended.
+        """
+        number = -1 if stack is None else stack
+        check(
+            lib.um_place_default(self._sb, pid, families, len(families), number),
+            f"default of process {pid}",
+        )
+
+    def set_mount(
+        self, view: int, path: str, stack: int | None, file: str = ""
+    ) -> None:
+        """Mount a stack at a path of a view, in the place of what is there.
+
+        Args:
+            view: The view's number.
+            path: Absolute and normalised; /dev/net/default is that of all who have no
+                other default.
+            stack: The stack's number; None unmounts.
+            file: A real file whose mode says who may name the stack, and which is a
+                name of it, too.
+
+        Raises:
+            OSError: ENOENT if nothing is there that could be unmounted.
+        """
+        check(
+            lib.um_mount_set(
+                self._sb,
+                view,
+                os.fsencode(path),
+                -1 if stack is None else stack,
+                os.fsencode(file),
+            ),
+            path,
+        )
 
     @_configures
     def set_tables(
@@ -594,7 +678,10 @@ class Switchboard:
         lib.um_tell_of_calls(self._sb)
 
     def start(self, listener: int) -> None:
-        """Start the threads; the filter's listener is owned from now on."""
+        """Start the threads; the filter's listener is owned from now on.
+
+        Further ones may come while it runs, by this and the next two methods.
+        """
         check(lib.um_switchboard_start(self._sb, listener), "switchboard")
 
     def trace(self, pid: int) -> None:
@@ -639,6 +726,7 @@ class Switchboard:
                     request=raw.request,
                     stack=raw.stack,
                     pid=raw.pid,
+                    view=raw.view,
                     protocol=raw.protocol,
                     portid=raw.portid,
                     data=bytes(ffi.buffer(raw.data, raw.len)) if raw.len else b"",

@@ -21,6 +21,7 @@
 #ifndef __NR_open
 #define __NR_open (-1) /* aarch64 has openat only */
 #endif
+#define __NR_msocket UM_NR_MSOCKET
 
 static const struct row {
     int nr;
@@ -36,6 +37,7 @@ static const struct row {
     }
     ROW(socket, "of all families but unix and the kernel's crypto",
         "C; families that no view has: EAFNOSUPPORT, by the filter"),
+    ROW(msocket, NULL, "C; at a path where no stack is mounted Python"),
     ROW(bind, NULL, "C"),
     ROW(connect, NULL, "C"),
     ROW(listen, NULL, "C"),
@@ -190,9 +192,8 @@ static um_verdict install(struct um_call *call, struct um_stack *stack, int fd,
 }
 
 static um_verdict socket_netlink(struct um_call *call, struct um_stack *stack,
-                                 int type, int flags)
+                                 int type, int protocol, int flags)
 {
-    int protocol = (int)call->args[2];
     if (protocol != NETLINK_ROUTE && protocol != NETLINK_SOCK_DIAG)
         return -EPROTONOSUPPORT;
     if (type != SOCK_RAW && type != SOCK_DGRAM)
@@ -204,25 +205,40 @@ static um_verdict socket_netlink(struct um_call *call, struct um_stack *stack,
     return install(call, stack, fd, end, AF_NETLINK, type, protocol, flags);
 }
 
-um_verdict um_handle_socket(struct um_call *call)
+/* The kernel's own socket. msocket is not the kernel's, so it is brought. */
+static um_verdict socket_native(struct um_call *call, int domain, int type,
+                                int protocol)
 {
-    int domain = (int)call->args[0];
-    int type = (int)call->args[1] & ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
-    int flags = (int)call->args[1] & (SOCK_NONBLOCK | SOCK_CLOEXEC);
-    struct um_stack *stack = um_stack_of(call);
-    if (stack->kind == UM_STACK_NATIVE)
+    if (call->nr == __NR_socket)
         return UM_CONTINUE;
+    int fd = call->sb->tracer->make_native(call, domain, type, protocol);
+    if (fd < 0)
+        return fd;
+    int rc = um_answer_fd(call, fd, type & SOCK_CLOEXEC ? O_CLOEXEC : 0);
+    close(fd);
+    return rc < 0 ? rc : UM_ANSWERED;
+}
+
+um_verdict um_socket_open(struct um_call *call, struct um_stack *stack,
+                          int domain, int type, int protocol)
+{
+    if (stack->kind == UM_STACK_GONE)
+        return -ENETDOWN;
+    if (stack->kind == UM_STACK_NATIVE)
+        return socket_native(call, domain, type, protocol);
     if (stack->kind == UM_STACK_NULL)
         return -EAFNOSUPPORT;
+    int flags = type & (SOCK_NONBLOCK | SOCK_CLOEXEC);
+    type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
     /* SOCK_PACKET is how AF_PACKET was asked for once. */
     if (domain == AF_PACKET || (domain == AF_INET && type == SOCK_PACKET))
         return -EPERM;
     if (domain == AF_NETLINK)
-        return socket_netlink(call, stack, type, flags);
+        return socket_netlink(call, stack, type, protocol, flags);
     if ((domain == AF_INET && !stack->ipv4) ||
         (domain == AF_INET6 && !stack->ipv6))
         return -EAFNOSUPPORT;
-    int protocol = choose_protocol(domain, type, (int)call->args[2]);
+    protocol = choose_protocol(domain, type, protocol);
     if (protocol < 0)
         return protocol;
     int end = -1;
@@ -232,6 +248,13 @@ um_verdict um_handle_socket(struct um_call *call)
     if (fd < 0)
         return fd;
     return install(call, stack, fd, end, domain, type, protocol, flags);
+}
+
+um_verdict um_handle_socket(struct um_call *call)
+{
+    int domain = (int)call->args[0];
+    return um_socket_open(call, um_stack_of(call, domain), domain,
+                          (int)call->args[1], (int)call->args[2]);
 }
 
 /* ---- bind and connect ---- */
@@ -257,7 +280,7 @@ bool um_left_alone(struct um_call *call)
 {
     int domain = um_domain_of(call->fd);
     return domain < 0 || domain == AF_UNIX || domain == 38 /* AF_ALG */ ||
-           um_view_kind(call) == UM_STACK_NATIVE || um_is_kept(call);
+           um_reaches_host(call) || um_is_kept(call);
 }
 
 um_verdict um_foreign(struct um_call *call)
@@ -416,7 +439,7 @@ static um_verdict ask_about_cards(struct um_call *call)
         .kind = UM_EVENT_IOCTL,
         .request = request,
         .arg = call->args[2],
-        .stack = (uint32_t)(call->sock ? call->sock->stack : um_stack_of(call))
+        .stack = (uint32_t)(call->sock ? call->sock->stack : um_stack_of(call, AF_INET))
                      ->number,
         .cookie = call->sock ? call->sock->cookie : 0,
         .len = request == SIOCGIFCONF ? IFCONF
@@ -451,6 +474,15 @@ static um_verdict output_queue(struct um_call *call)
     return write_int(call, 0);
 }
 
+/* Is a descriptor that is none of the view's asked about the host's cards? By a
+ * unix socket those of the caller's default stack are asked for. */
+static bool ioctl_is_hosts(struct um_call *call)
+{
+    if (um_domain_of(call->fd) == AF_UNIX)
+        return um_view_kind(call) == UM_STACK_NATIVE;
+    return um_reaches_host(call) || um_is_kept(call);
+}
+
 um_verdict um_handle_ioctl(struct um_call *call)
 {
     uint32_t request = (uint32_t)call->args[1];
@@ -458,8 +490,8 @@ um_verdict um_handle_ioctl(struct um_call *call)
     if (rc < 0)
         return rc;
     bool queue = request == FIONREAD || request == TIOCOUTQ;
-    if (rc == 0 && (queue || um_view_kind(call) == UM_STACK_NATIVE ||
-                    um_domain_of(call->fd) < 0 || um_is_kept(call)))
+    if (rc == 0 && (queue || um_domain_of(call->fd) < 0 ||
+                    ioctl_is_hosts(call)))
         return UM_CONTINUE;
     if (request == FIONREAD) {
         if (call->sock->type != SOCK_STREAM && call->sock->domain != AF_NETLINK)
@@ -474,7 +506,8 @@ um_verdict um_handle_ioctl(struct um_call *call)
     /* 0x8901 to 0x8907: owner, urgent mark, time stamps: the surrogate's. */
     if (request >= FIOSETOWN && request <= SIOCGSTAMPNS_OLD)
         return UM_CONTINUE;
-    if (um_view_kind(call) == UM_STACK_NULL)
+    int kind = call->sock ? call->sock->stack->kind : um_view_kind(call);
+    if (kind == UM_STACK_NULL || kind == UM_STACK_GONE)
         return -ENODEV;
     return ask_about_cards(call);
 }

@@ -127,6 +127,9 @@ void um_files_remove(struct um_switchboard *sb, int view)
 {
     struct shown *shown = sb->files->views[view];
     struct file *next;
+    for (int i = 0; i < sb->files->room; i++)
+        if (sb->files->views[i] && sb->files->views[i]->parent == shown)
+            sb->files->views[i]->parent = shown->parent;
     for (struct file *f = shown->files; f; f = next) {
         next = f->next;
         close(f->fd);
@@ -152,16 +155,11 @@ void um_files_destroy(struct um_switchboard *sb)
     sb->files = NULL;
 }
 
-static int um_view_of(struct um_call *call)
-{
-    (void)call;
-    return 0;
-}
-
-/* Those of the caller's view. */
+/* Those of the caller's view; the outermost's, if that has ended. */
 static struct shown *shown_to(struct um_call *call)
 {
-    return call->sb->files->views[um_view_of(call)];
+    int view = um_view_of(call);
+    return call->sb->files->views[view < 0 ? 0 : view];
 }
 
 /* ---- configuration, from Python ---- */
@@ -416,11 +414,17 @@ static um_verdict ask_for_file(struct um_call *call, const char *path,
     struct um_event event = {
         .kind = UM_EVENT_OPEN,
         .request = (uint32_t)flags,
-        .stack = (uint32_t)um_stack_of(call)->number,
+        .stack = (uint32_t)um_stack_of(call, AF_INET)->number,
         .data = (uint8_t *)strdup(path),
         .len = (uint32_t)strlen(path),
     };
     return event.data ? um_ask_python(call, &event) : -ENOMEM;
+}
+
+bool um_path_absolute(struct um_call *call, const char *path,
+                      char ret[2 * PATH_MAX])
+{
+    return absolute(call, AT_FDCWD, path, ret);
 }
 
 static um_verdict open_at(struct um_call *call, int dirfd, uint64_t address,

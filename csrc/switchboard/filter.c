@@ -27,6 +27,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -128,6 +129,26 @@ static int add_argument_rules(scmp_filter_ctx ctx, uint32_t stop)
     return rc;
 }
 
+/* The limit is how we know whose view a process is in (place.c). To set it is
+ * said to be done, and is not; who wants the old value at the same time would
+ * not get it, and is refused. */
+static int add_limit_rules(scmp_filter_ctx ctx)
+{
+    int rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(0), SCMP_SYS(setrlimit), 1,
+                              INT_IS(0, RLIMIT_LOCKS));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(0), SCMP_SYS(prlimit64), 3,
+                              INT_IS(1, RLIMIT_LOCKS),
+                              SCMP_CMP(2, SCMP_CMP_NE, 0),
+                              SCMP_CMP(3, SCMP_CMP_EQ, 0));
+    if (rc == 0)
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64),
+                              3, INT_IS(1, RLIMIT_LOCKS),
+                              SCMP_CMP(2, SCMP_CMP_NE, 0),
+                              SCMP_CMP(3, SCMP_CMP_NE, 0));
+    return rc;
+}
+
 /* A listener of the program's own would be asked before a tracer is, and its
  * "continue" would pass the tracer by. With a listener of ours the kernel says
  * EBUSY by itself. */
@@ -219,6 +240,8 @@ static scmp_filter_ctx compat_filter(int *rc)
         *rc = add_socket_rules(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT));
     if (*rc == 0)
         *rc = add_listener_rule(ctx);
+    if (*rc == 0)
+        *rc = add_limit_rules(ctx);
     if (*rc != 0) {
         seccomp_release(ctx);
         return NULL;
@@ -253,6 +276,8 @@ static scmp_filter_ctx build_filter(int flags, int *rc)
         *rc = add_file_rules(ctx, stop);
     if (*rc == 0)
         *rc = add_listener_rule(ctx);
+    if (*rc == 0)
+        *rc = add_limit_rules(ctx);
     /* A process has one tracer, and that is us: to be said, not only refused.
      */
     if (*rc == 0 && (flags & UM_FILTER_TRACE))

@@ -12,6 +12,7 @@
  * share a port it knows the port.
  */
 #include "packet.h"
+#include "views.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -599,12 +600,13 @@ bool um_line_stands(const struct um_stack *stack)
 
 int um_line_add(struct um_switchboard *sb, int number, int fd)
 {
-    if (number < 0 || number >= sb->stack_count || sb->stacks[number]->line)
+    struct um_stack *stack = um_stack_find(sb, number);
+    if (!stack || stack->line)
         return -EINVAL;
     struct um_line *line = calloc(1, sizeof *line);
     if (!line)
         return -ENOMEM;
-    line->stack = sb->stacks[number];
+    line->stack = stack;
     line->unsent_end = &line->unsent;
     line->watch.fn = line_ready;
     int rc = um_watch_add(sb, &line->watch, fd, EPOLLIN);

@@ -266,10 +266,16 @@ static int make(struct um_call *call, long nr, const uint64_t args[6])
     return um_getfd(call->sb, call->tid, t->made);
 }
 
+static int ptrace_make_native(struct um_call *call, int domain, int type,
+                              int protocol)
+{
+    uint64_t args[6] = {(uint64_t)domain, (uint64_t)type, (uint64_t)protocol};
+    return make(call, __NR_socket, args);
+}
+
 static int ptrace_make_stream(struct um_call *call, int flags)
 {
-    uint64_t args[6] = {AF_UNIX, SOCK_STREAM | (unsigned int)flags};
-    return make(call, __NR_socket, args);
+    return ptrace_make_native(call, AF_UNIX, SOCK_STREAM | flags, 0);
 }
 
 static int open_maker(struct um_switchboard *sb)
@@ -615,6 +621,7 @@ static const struct um_tracer tracer = {
     .sleep = ptrace_sleep,
     .recall = ptrace_recall,
     .make_stream = ptrace_make_stream,
+    .make_native = ptrace_make_native,
     .make_pair = ptrace_make_pair,
     .accept = ptrace_accept,
     .give = ptrace_give,

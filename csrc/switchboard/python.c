@@ -152,6 +152,7 @@ um_verdict um_ask_python(struct um_call *call, struct um_event *event)
 {
     event->id = call->id;
     event->pid = call->tid;
+    event->view = um_view_of(call);
     call->brief = true;
     um_verdict verdict = um_park(call, never, NULL);
     if (verdict == UM_PARKED)

@@ -14,6 +14,7 @@
 
 #include "packet.h"
 #include "python.h"
+#include "views.h"
 
 /* A port of the host, or of the stack behind nat0, that leads into a stack. */
 struct um_forward {
@@ -210,9 +211,9 @@ static void forward_ready(struct um_switchboard *sb, struct um_watch *watch,
 int um_forward_add(struct um_switchboard *sb, int number, int protocol, int fd,
                    int port, const uint8_t *gateway4, const uint8_t *gateway6)
 {
-    if (number < 0 || number >= sb->stack_count)
+    struct um_stack *stack = um_stack_find(sb, number);
+    if (!stack)
         return -EINVAL;
-    struct um_stack *stack = sb->stacks[number];
     if (protocol == IPPROTO_UDP)
         return um_dgram_forward(sb, stack, fd, port, gateway4, gateway6);
     struct um_forward *forward = calloc(1, sizeof *forward);
@@ -272,8 +273,8 @@ struct outside {
 static int add_outside(struct um_switchboard *sb, void *arg)
 {
     const struct outside *o = arg;
-    if (o->number < 0 || o->number >= sb->stack_count ||
-        !sb->stacks[o->number]->uplink)
+    const struct um_stack *stack = um_stack_find(sb, o->number);
+    if (!stack || !stack->uplink)
         return -EINVAL;
     int fd = um_stream_open(SOCK_NONBLOCK);
     if (fd < 0)
@@ -281,8 +282,7 @@ static int add_outside(struct um_switchboard *sb, void *arg)
     struct um_name name = {.port = (uint16_t)o->port};
     memcpy(name.addr, o->address, 16);
     int rc;
-    struct um_sock *outer =
-        listen_outside(sb->stacks[o->number]->uplink, fd, &name, &rc);
+    struct um_sock *outer = listen_outside(stack->uplink, fd, &name, &rc);
     if (outer) {
         rc = um_forward_add(sb, o->number, IPPROTO_TCP, fd, o->to_port,
                             o->gateway4, o->gateway6);

@@ -85,6 +85,14 @@ static int seccomp_make_stream(struct um_call *call, int flags)
     return um_stream_open(flags);
 }
 
+static int seccomp_make_native(struct um_call *call, int domain, int type,
+                               int protocol)
+{
+    (void)call;
+    int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+    return fd < 0 ? -errno : fd;
+}
+
 static int seccomp_make_pair(struct um_call *call, int flags, int *end)
 {
     (void)call;
@@ -177,6 +185,7 @@ static const struct um_tracer seccomp = {
     .valid = seccomp_valid,
     .waits = seccomp_waits,
     .make_stream = seccomp_make_stream,
+    .make_native = seccomp_make_native,
     .make_pair = seccomp_make_pair,
     .accept = seccomp_accept,
     .give = seccomp_give,

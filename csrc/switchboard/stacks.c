@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "packet.h"
+#include "views.h"
 
 static bool in_prefix(const uint8_t addr[16], const uint8_t to[16], int prefix)
 {
@@ -206,19 +207,9 @@ bool um_stack_card_address(const struct um_stack *stack, int card, bool v4,
     return false;
 }
 
-int um_view_kind(struct um_call *call)
-{
-    return call->sb->stacks[0]->kind;
-}
-
-struct um_stack *um_stack_of(struct um_call *call)
-{
-    return um_is_apart(call) ? call->sb->apart : call->sb->stacks[0];
-}
-
 /* ---- configuration, from Python ---- */
 
-static struct um_stack *stack_at(struct um_switchboard *sb, int number)
+struct um_stack *um_stack_find(struct um_switchboard *sb, int number)
 {
     if (number < 0 || number >= sb->stack_count)
         return NULL;
@@ -253,7 +244,7 @@ int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
 int um_tables_set(struct um_switchboard *sb, int number,
                   const struct um_tables *tables)
 {
-    struct um_stack *stack = stack_at(sb, number);
+    struct um_stack *stack = um_stack_find(sb, number);
     if (!stack)
         return -EINVAL;
     memcpy(stack->cards, tables->cards, sizeof stack->cards);
@@ -267,17 +258,17 @@ int um_tables_set(struct um_switchboard *sb, int number,
 
 int um_uplink_set(struct um_switchboard *sb, int number, int uplink)
 {
-    struct um_stack *stack = stack_at(sb, number);
-    if (!stack || !stack_at(sb, uplink) || uplink == number)
+    struct um_stack *stack = um_stack_find(sb, number);
+    if (!stack || !um_stack_find(sb, uplink) || uplink == number)
         return -EINVAL;
-    stack->uplink = stack_at(sb, uplink);
+    stack->uplink = um_stack_find(sb, uplink);
     return 0;
 }
 
 int um_map_add(struct um_switchboard *sb, int number, const uint8_t *address,
                int protocol, int port, const uint8_t *to_address, int to_port)
 {
-    struct um_stack *stack = stack_at(sb, number);
+    struct um_stack *stack = um_stack_find(sb, number);
     if (!stack || port < 0 || port > 65535 || to_port < 0 || to_port > 65535)
         return -EINVAL;
     if (stack->map_count == UM_MAX_MAPS)

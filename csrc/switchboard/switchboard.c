@@ -191,7 +191,9 @@ struct um_switchboard *um_switchboard_create(const char *rundir)
     sb->diag_fd = -1;
     sb->relay_fd = sb->relay_path_fd = -1;
     um_pidfds_init(sb);
-    int rc = open_parts(sb, rundir);
+    int rc = um_views_create(sb);
+    if (rc == 0)
+        rc = open_parts(sb, rundir);
     if (rc < 0) {
         um_switchboard_destroy(sb);
         errno = -rc;
@@ -337,6 +339,7 @@ void um_switchboard_destroy(struct um_switchboard *sb)
         um_ports_destroy(sb->stacks[i]->ports);
         free(sb->stacks[i]);
     }
+    um_views_destroy(sb);
     um_streams_close(sb);
     um_models_destroy(sb->models);
     um_files_destroy(sb);

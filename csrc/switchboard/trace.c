@@ -90,6 +90,7 @@ static const struct row {
     bool told_if_answered; /* else nobody wants to know */
     struct place in[2], out[2];
 } table[] = {
+    {UM_NR_MSOCKET, false, {{0, STRING, 0}}, {{0}}},
     {__NR_bind, false, {{1, OWN_NAME, 2}}, {{0}}},
     {__NR_connect, false, {{1, NAME, 2}}, {{0}}},
     {__NR_accept, false, {{0}}, {{1, PEER_SIZED, 2}}},
@@ -479,7 +480,7 @@ void um_trace_look(struct um_call *call, um_verdict verdict)
     if (sock)
         head_of(trace)->stack = sock->stack->number;
     else if (call->nr == __NR_socket)
-        head_of(trace)->stack = um_stack_of(call)->number;
+        head_of(trace)->stack = um_stack_of(call, (int)call->args[0])->number;
     head_of(trace)->road = road_of(trace, sock);
 }
 

@@ -38,6 +38,9 @@ struct um_tracer {
     void (*recall)(struct um_call *call);
     /* A fresh stream surrogate (flags: SOCK_NONBLOCK, SOCK_CLOEXEC). */
     int (*make_stream)(struct um_call *call, int flags);
+    /* A socket of the kernel's; type with SOCK_NONBLOCK and SOCK_CLOEXEC. */
+    int (*make_native)(struct um_call *call, int domain, int type,
+                       int protocol);
     /* A datagram surrogate; our end of it goes into *end. */
     int (*make_pair)(struct um_call *call, int flags, int *end);
     /* accept4 on the surrogate args[0], of which call->fd is our copy. */

@@ -17,6 +17,7 @@
 #ifndef UM_H
 #define UM_H
 
+#include <limits.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -441,10 +442,37 @@ void um_stack_unmap(const struct um_stack *stack, int protocol,
 /* The first address of the card, if it has one of the family. */
 bool um_stack_card_address(const struct um_stack *stack, int card, bool v4,
                            uint8_t ret[16]);
-/* What the view's default stack does with sockets. */
+
+/* ---- views.c ---- */
+
+/* The kind of a stack whose sockets fail, for who has lost his: ENETDOWN. */
+#define UM_STACK_GONE (-1)
+
+/* What the caller's default stack does with sockets. */
 int um_view_kind(struct um_call *call);
-/* The stack that a new socket of the caller's belongs to. */
-struct um_stack *um_stack_of(struct um_call *call);
+/* The stack that a new socket of the caller's and this family belongs to. */
+struct um_stack *um_stack_of(struct um_call *call, int family);
+/* Can the caller have sockets of the host by a stack of its view? */
+bool um_reaches_host(struct um_call *call);
+/* The number of the caller's view; -1: one that has ended. */
+int um_view_of(struct um_call *call);
+/* Make the outermost view. Return: 0 or -ENOMEM. */
+int um_views_create(struct um_switchboard *sb);
+void um_views_destroy(struct um_switchboard *sb);
+
+/* ---- place.c ---- */
+
+/* A view, and a default stack for each family that stacks provide. */
+#define UM_FAMILIES 4
+enum { UM_DEFAULT_NONE = -1, UM_DEFAULT_GONE = -2 };
+struct um_view;
+struct um_place {
+    struct um_place *next;    /* hash chain by number */
+    struct um_place *sibling; /* in the same view */
+    uint64_t number;
+    struct um_view *view;
+    int16_t stacks[UM_FAMILIES]; /* numbers, or one of the above */
+};
 
 /* ---- netns.c ---- */
 
@@ -587,9 +615,15 @@ um_verdict um_foreign(struct um_call *call);
 /* Is what is done with call->fd, which is none of the view's, left to the
  * kernel? */
 bool um_left_alone(struct um_call *call);
+/* Make a socket of the stack's and answer the caller, who has said socket or
+ * msocket, with it. */
+um_verdict um_socket_open(struct um_call *call, struct um_stack *stack,
+                          int domain, int type, int protocol);
 um_handler um_handle_socket, um_handle_bind, um_handle_connect,
     um_handle_getsockname, um_handle_getpeername, um_handle_shutdown,
     um_handle_ioctl;
+/* views.c */
+um_handler um_handle_msocket;
 /* netns.c */
 um_handler um_handle_clone, um_handle_unshare, um_handle_setns;
 /* dumpable.c */
@@ -609,6 +643,10 @@ um_handler um_handle_open, um_handle_openat, um_handle_openat2, um_handle_uname,
 
 /* files.c: does a path of um_unix_refuse() forbid this connect? */
 bool um_unix_refused(struct um_call *call, const char *path);
+/* Make a path of the caller's absolute, without ".", ".." and double slashes.
+ * Symbolic links stay. Return: false if it cannot be. */
+bool um_path_absolute(struct um_call *call, const char *path,
+                      char ret[2 * PATH_MAX]);
 /* A new view, and one that is over. parent: the view around it, or -1. */
 int um_files_add(struct um_switchboard *sb, int view, int parent);
 void um_files_remove(struct um_switchboard *sb, int view);
@@ -652,7 +690,8 @@ bool um_is_kept(struct um_call *call);
 #define UM_SOCK_BUCKETS 16384
 #define UM_TID_BUCKETS  1024
 #define UM_PIDFD_SLOTS  1024
-#define UM_MAX_STACKS   64
+#define UM_MAX_STACKS   1024
+#define UM_PLACE_BUCKETS 256
 #define UM_NETNS_NAME   32
 #define UM_SCRATCH      (1 << 17)
 
@@ -677,6 +716,14 @@ struct um_switchboard {
     struct um_stack *stacks[UM_MAX_STACKS];
     int stack_count;
     struct um_stack *apart; /* the stack of that kind, or NULL */
+    /* Stacks without a number: the kernel's own network, and none any more. */
+    struct um_stack *native, *gone;
+    struct um_view *views;
+    int views_made;
+    struct um_place *places[UM_PLACE_BUCKETS];
+    uint64_t places_made;
+    /* Of who has no place: the outermost view; and of who has one no more. */
+    struct um_place base, nowhere;
     char netns[UM_NETNS_NAME];
     bool some_left; /* our namespace: the caller's is to be looked at */
 

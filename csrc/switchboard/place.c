@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * place.c - whose view a process is in, and which stacks are its defaults
+ *
+ * Both are inherited over fork and exec, whatever becomes of the parent, and
+ * nobody tells us of a fork. Looking for the nearest ancestor that is known
+ * does not do: a daemon's parent has ended before the daemon makes its first
+ * socket, a child that was there before its parent chose another default keeps
+ * the old one, and who kills the root of a nested view would set its programs
+ * free. So it is the kernel that hands the knowledge down, as the soft limit
+ * RLIMIT_LOCKS of the process: Linux enforces none since 2.4.25, but it is
+ * copied by fork, kept by exec, and can be read and set from here (prlimit(2),
+ * 0.3 us) by the number of any thread. The filter refuses to set it, so a
+ * program cannot go elsewhere by it (filter.c).
+ *
+ * A place is a value: a view, and a default stack or none for each family. The
+ * limit is its number, the same for all processes that are in that place. So a
+ * place costs memory once, nothing has to be known about processes, and a
+ * process that changes its defaults goes to another place, while its children
+ * stay where they are. Numbers are not used again: one that is not known any
+ * more is that of a view that has ended, and there sockets fail (ENETDOWN).
+ *
+ * Most processes have a limit that is no place's, "unlimited". They are at the
+ * base: the outermost view, without defaults. As long as nobody has a place,
+ * nobody is asked for it.
+ *
+ * See getrlimit(2).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "python.h"
+#include "views.h"
+
+/* What numbers begin with is 16 bits long. */
+#define PLACES_MASK (0xffffULL << 48)
+
+/* The families of which a process can have a default: those that stacks
+ * provide. */
+static const int families[UM_FAMILIES] = {AF_INET, AF_INET6, AF_NETLINK,
+                                          AF_PACKET};
+
+int um_family_index(int family)
+{
+    for (int i = 0; i < UM_FAMILIES; i++)
+        if (families[i] == family)
+            return i;
+    return -EAFNOSUPPORT;
+}
+
+bool um_stack_has(const struct um_stack *stack, int family)
+{
+    if (stack->kind != UM_STACK_NET && stack->kind != UM_STACK_APART)
+        return true;
+    if (family == AF_INET)
+        return stack->ipv4;
+    return family == AF_INET6 ? stack->ipv6 : true;
+}
+
+static struct um_place **bucket(struct um_switchboard *sb, uint64_t number)
+{
+    return &sb->places[number % UM_PLACE_BUCKETS];
+}
+
+const struct um_place *um_place_at(struct um_switchboard *sb, pid_t tid)
+{
+    struct rlimit limit;
+    if (!sb->places_made)
+        return &sb->base;
+    if (prlimit(tid, RLIMIT_LOCKS, NULL, &limit) != 0) {
+        um_log(sb, UM_LOG_WARNING, "cannot tell the view of process %d: %s",
+               tid, strerror(errno));
+        return &sb->nowhere;
+    }
+    if ((limit.rlim_cur & PLACES_MASK) != UM_PLACES_FROM ||
+        limit.rlim_cur == sb->base.number)
+        return &sb->base;
+    const struct um_place *place = *bucket(sb, limit.rlim_cur);
+    while (place && place->number != limit.rlim_cur)
+        place = place->next;
+    return place ? place : &sb->nowhere;
+}
+
+const struct um_place *um_place_in(struct um_switchboard *sb,
+                                   struct um_view *view,
+                                   const int16_t stacks[UM_FAMILIES])
+{
+    const size_t size = sizeof(int16_t[UM_FAMILIES]);
+    if (view == sb->base.view && memcmp(stacks, sb->base.stacks, size) == 0)
+        return &sb->base;
+    for (struct um_place *p = view->places; p; p = p->sibling)
+        if (memcmp(p->stacks, stacks, size) == 0)
+            return p;
+    struct um_place *place = malloc(sizeof *place);
+    if (!place)
+        return NULL;
+    *place = (struct um_place){.number = UM_PLACES_FROM | ++sb->places_made,
+                               .view = view,
+                               .sibling = view->places};
+    memcpy(place->stacks, stacks, size);
+    view->places = place;
+    struct um_place **head = bucket(sb, place->number);
+    place->next = *head;
+    *head = place;
+    return place;
+}
+
+void um_places_forget(struct um_switchboard *sb, struct um_view *view)
+{
+    while (view->places) {
+        struct um_place *place = view->places;
+        view->places = place->sibling;
+        struct um_place **at = bucket(sb, place->number);
+        while (*at != place)
+            at = &(*at)->next;
+        *at = place->next;
+        free(place);
+    }
+}
+
+void um_places_lose(struct um_switchboard *sb, int stack)
+{
+    for (int i = 0; i < UM_PLACE_BUCKETS; i++)
+        for (struct um_place *p = sb->places[i]; p; p = p->next)
+            for (int f = 0; f < UM_FAMILIES; f++)
+                if (p->stacks[f] == stack)
+                    p->stacks[f] = UM_DEFAULT_GONE;
+}
+
+/* Let a process be in the place with that view and these defaults. Return: 0,
+ * or a negative errno. */
+static int put(struct um_switchboard *sb, pid_t pid, struct um_view *view,
+               const int16_t stacks[UM_FAMILIES])
+{
+    const struct um_place *place = um_place_in(sb, view, stacks);
+    struct rlimit limit;
+    if (!place)
+        return -ENOMEM;
+    if (prlimit(pid, RLIMIT_LOCKS, NULL, &limit) != 0)
+        return -errno;
+    limit.rlim_cur = place->number;
+    return prlimit(pid, RLIMIT_LOCKS, &limit, NULL) == 0 ? 0 : -errno;
+}
+
+struct put_work {
+    pid_t pid;
+    int number;
+    const int32_t *families;
+    int count;
+};
+
+static int set(struct um_switchboard *sb, void *arg)
+{
+    const struct put_work *work = arg;
+    struct um_view *view = um_view_find(sb, work->number);
+    if (!view)
+        return -EINVAL;
+    const struct um_place *before = um_place_at(sb, work->pid);
+    if (before == &sb->base && view == sb->base.view)
+        return 0;
+    int rc = put(sb, work->pid, view, sb->base.stacks);
+    if (rc == 0 && !view->entered) {
+        view->entered = true;
+        if (before->view == view->parent)
+            view->outer = before;
+    }
+    return rc;
+}
+
+int um_place_set(struct um_switchboard *sb, int pid, int view)
+{
+    struct put_work work = {.pid = pid, .number = view};
+    return um_python_run(sb, set, &work);
+}
+
+static int tell(struct um_switchboard *sb, void *arg)
+{
+    const struct um_place *place = um_place_at(sb, *(int *)arg);
+    return place == &sb->nowhere ? -ENETDOWN : place->view->number;
+}
+
+int um_place_view(struct um_switchboard *sb, int pid)
+{
+    return um_python_run(sb, tell, &pid);
+}
+
+int um_defaults_set(struct um_switchboard *sb, pid_t pid,
+                    const int32_t *wanted, int count,
+                    const struct um_stack *stack)
+{
+    const struct um_place *before = um_place_at(sb, pid);
+    int16_t stacks[UM_FAMILIES];
+    memcpy(stacks, before->stacks, sizeof stacks);
+    int16_t number = stack ? (int16_t)stack->number : UM_DEFAULT_NONE;
+    if (before == &sb->nowhere)
+        return -ENETDOWN;
+    for (int i = 0; i < count; i++) {
+        int index = um_family_index(wanted[i]);
+        if (index < 0 || (stack && !um_stack_has(stack, wanted[i])))
+            return -EAFNOSUPPORT;
+        stacks[index] = number;
+    }
+    for (int i = 0; count == 0 && i < UM_FAMILIES; i++)
+        if (!stack || um_stack_has(stack, families[i]))
+            stacks[i] = number;
+    if (memcmp(stacks, before->stacks, sizeof stacks) == 0)
+        return 0;
+    before->view->native |= stack && stack->kind == UM_STACK_NATIVE;
+    return put(sb, pid, before->view, stacks);
+}
+
+static int set_defaults(struct um_switchboard *sb, void *arg)
+{
+    const struct put_work *work = arg;
+    struct um_stack *stack =
+        work->number < 0 ? NULL : um_stack_find(sb, work->number);
+    if (work->number >= 0 && !stack)
+        return -EINVAL;
+    return um_defaults_set(sb, work->pid, work->families, work->count, stack);
+}
+
+int um_place_default(struct um_switchboard *sb, int pid,
+                     const int32_t *wanted, int count, int stack)
+{
+    struct put_work work = {pid, stack, wanted, count};
+    return um_python_run(sb, set_defaults, &work);
+}
