@@ -54,9 +54,9 @@ enum um_event_kind {
                          stopped; request = its wait status, arg = whether
                          others are left */
     UM_EVENT_ENDED,   /* no process is left under the filter */
-    UM_EVENT_CARD,    /* stack; data = a message of its stack server about a card
+    UM_EVENT_CARD,   /* stack; data = a message of its stack server about a card
                          (struct um_packet, then its text) */
-    UM_EVENT_MSOCKET  /* id, request = the family, arg = the type, protocol,
+    UM_EVENT_MSOCKET /* id, request = the family, arg = the type, protocol,
                          data = the path (absolute, normalised): one that no
                          mount of the view has. um_answer_open() or um_answer() */
 };

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 LONGEST = 1 << 20
 """The longest message, in bytes."""
 
+DOOR = "/dev/umview"
+"""Where programs of a view knock, by msocket: AF_UNIX, SOCK_SEQPACKET."""
+
 _NAME = "control"
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 

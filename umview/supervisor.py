@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from umview import _ffi, boundary, link, process, running, tracer
 from umview._ffi import Event, EventKind, Switchboard
-from umview.boundary import Done, Given, Verdict
+from umview.boundary import Done, Failed, Given, Verdict
+from umview.control import DOOR
 from umview.errors import FAILED, UmviewError, os_error
 from umview.job import Job, Tracing
 from umview.link import Kind
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVENTS_AT_ONCE = 256  # the traced calls of a busy program might never end
+_DOOR_KIND = socket.AF_UNIX, socket.SOCK_SEQPACKET
 _ALL_EVENTS = 65536  # more than the switchboard lets wait
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _INT = struct.Struct("=i")
@@ -276,6 +278,8 @@ class _Supervisor:
                     self._answer(event, partial(self._ioctl, event))
                 case EventKind.OPEN:
                     self._answer(event, partial(self._open, event))
+                case EventKind.MSOCKET:
+                    self._answer(event, partial(self._msocket, event))
                 case EventKind.CARD:
                     self._heard(event)
                 case EventKind.CALL:
@@ -346,6 +350,16 @@ class _Supervisor:
             path, event.request, stack, self._switchboard.sockets, self._runtime.path
         )
         return Given(fd, event.request)
+
+    def _msocket(self, event: Event) -> Verdict:
+        """Answer for a path at which no stack is mounted."""
+        path = os.fsdecode(event.data)
+        kind = event.arg & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        if (path, event.request, kind) == (DOOR, *_DOOR_KIND):
+            flags = event.arg & ~kind
+            return Given(self._requests.call_in(event.pid, event.view, flags), flags)
+        there = path == DOOR or os.path.lexists(path)
+        return Failed(errno.EAFNOSUPPORT if there else errno.ENOENT)
 
 
 def _switchboard(runtime: Runtime) -> Switchboard:

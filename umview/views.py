@@ -129,6 +129,7 @@ class Tree:
             raise UmviewError(f"{path}: a stack is mounted there; umount it first")
         stack = asked.mount.add(self._context(view))
         self._keep(stack, asked.module)
+        self._switchboard.set_mount(view.number, path, stack.number)
         mounted = view.mounts[path] = Mounted(asked, stack.number)
         return mounted
 

@@ -439,7 +439,8 @@ static um_verdict ask_about_cards(struct um_call *call)
         .kind = UM_EVENT_IOCTL,
         .request = request,
         .arg = call->args[2],
-        .stack = (uint32_t)(call->sock ? call->sock->stack : um_stack_of(call, AF_INET))
+        .stack = (uint32_t)(call->sock ? call->sock->stack
+                                       : um_stack_of(call, AF_INET))
                      ->number,
         .cookie = call->sock ? call->sock->cookie : 0,
         .len = request == SIOCGIFCONF ? IFCONF
@@ -490,8 +491,8 @@ um_verdict um_handle_ioctl(struct um_call *call)
     if (rc < 0)
         return rc;
     bool queue = request == FIONREAD || request == TIOCOUTQ;
-    if (rc == 0 && (queue || um_domain_of(call->fd) < 0 ||
-                    ioctl_is_hosts(call)))
+    if (rc == 0 &&
+        (queue || um_domain_of(call->fd) < 0 || ioctl_is_hosts(call)))
         return UM_CONTINUE;
     if (request == FIONREAD) {
         if (call->sock->type != SOCK_STREAM && call->sock->domain != AF_NETLINK)

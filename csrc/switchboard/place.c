@@ -186,9 +186,8 @@ int um_place_view(struct um_switchboard *sb, int pid)
     return um_python_run(sb, tell, &pid);
 }
 
-int um_defaults_set(struct um_switchboard *sb, pid_t pid,
-                    const int32_t *wanted, int count,
-                    const struct um_stack *stack)
+int um_defaults_set(struct um_switchboard *sb, pid_t pid, const int32_t *wanted,
+                    int count, const struct um_stack *stack)
 {
     const struct um_place *before = um_place_at(sb, pid);
     int16_t stacks[UM_FAMILIES];
@@ -221,8 +220,8 @@ static int set_defaults(struct um_switchboard *sb, void *arg)
     return um_defaults_set(sb, work->pid, work->families, work->count, stack);
 }
 
-int um_place_default(struct um_switchboard *sb, int pid,
-                     const int32_t *wanted, int count, int stack)
+int um_place_default(struct um_switchboard *sb, int pid, const int32_t *wanted,
+                     int count, int stack)
 {
     struct put_work work = {pid, stack, wanted, count};
     return um_python_run(sb, set_defaults, &work);

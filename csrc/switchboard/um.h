@@ -687,13 +687,13 @@ bool um_is_kept(struct um_call *call);
 
 /* ---- the switchboard itself ---- */
 
-#define UM_SOCK_BUCKETS 16384
-#define UM_TID_BUCKETS  1024
-#define UM_PIDFD_SLOTS  1024
-#define UM_MAX_STACKS   1024
+#define UM_SOCK_BUCKETS  16384
+#define UM_TID_BUCKETS   1024
+#define UM_PIDFD_SLOTS   1024
+#define UM_MAX_STACKS    1024
 #define UM_PLACE_BUCKETS 256
-#define UM_NETNS_NAME   32
-#define UM_SCRATCH      (1 << 17)
+#define UM_NETNS_NAME    32
+#define UM_SCRATCH       (1 << 17)
 
 struct um_pidfd_slot {
     pid_t tid;

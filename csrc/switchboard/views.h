@@ -49,9 +49,8 @@ const struct um_place *um_place_in(struct um_switchboard *sb,
 const struct um_place *um_place_at(struct um_switchboard *sb, pid_t tid);
 /* Let the stack be a process's default for these families; count 0: for all
  * that it has; NULL: none again. Return: 0; -EAFNOSUPPORT, -ENETDOWN, ... */
-int um_defaults_set(struct um_switchboard *sb, pid_t pid,
-                    const int32_t *wanted, int count,
-                    const struct um_stack *stack);
+int um_defaults_set(struct um_switchboard *sb, pid_t pid, const int32_t *wanted,
+                    int count, const struct um_stack *stack);
 /* Forget the places of a view that ends. */
 void um_places_forget(struct um_switchboard *sb, struct um_view *view);
 /* A stack ends: who has it for a default has lost its network. */
