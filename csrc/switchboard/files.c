@@ -442,7 +442,7 @@ static um_verdict open_at(struct um_call *call, int dirfd, uint64_t address,
         return give_file(call, f, flags);
     /* Files are the view's, but what tells of a network is the stack's. */
     return in_folder(call->sb->files, full) &&
-                   um_stack_of(call)->kind != UM_STACK_NATIVE
+                   um_stack_of(call, AF_INET)->kind != UM_STACK_NATIVE
                ? ask_for_file(call, full, flags)
                : UM_CONTINUE;
 }
