@@ -172,10 +172,19 @@ struct setting {
     const char *host, *domain;
 };
 
+/* Return: NULL if the view has ended. */
+static struct shown *shown_in(struct um_switchboard *sb,
+                              const struct setting *set)
+{
+    return set->view < sb->files->room ? sb->files->views[set->view] : NULL;
+}
+
 static int file_put(struct um_switchboard *sb, void *arg)
 {
     struct setting *set = arg;
-    struct shown *shown = sb->files->views[set->view];
+    struct shown *shown = shown_in(sb, set);
+    if (!shown)
+        return -ESRCH;
     struct file *f = shown->files;
     while (f && strcmp(f->path, set->path) != 0)
         f = f->next;
@@ -227,7 +236,8 @@ int um_folder_add(struct um_switchboard *sb, const char *path)
 static int refused_put(struct um_switchboard *sb, void *arg)
 {
     struct setting *set = arg;
-    return path_add(&sb->files->views[set->view]->refused, set->path);
+    struct shown *shown = shown_in(sb, set);
+    return shown ? path_add(&shown->refused, set->path) : -ESRCH;
 }
 
 int um_unix_refuse(struct um_switchboard *sb, int view, const char *path)
@@ -239,7 +249,9 @@ int um_unix_refuse(struct um_switchboard *sb, int view, const char *path)
 static int names_put(struct um_switchboard *sb, void *arg)
 {
     struct setting *set = arg;
-    struct shown *shown = sb->files->views[set->view];
+    struct shown *shown = shown_in(sb, set);
+    if (!shown)
+        return -ESRCH;
     if (set->host)
         snprintf(shown->hostname, sizeof shown->hostname, "%s", set->host);
     if (set->domain)
