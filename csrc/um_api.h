@@ -246,8 +246,8 @@ int um_line_add(struct um_switchboard *sb, int stack, int fd);
 int um_folder_add(struct um_switchboard *sb, const char *path);
 
 /* What follows belongs to a view (0: the outermost) and to those around which it
- * is, as far as they have not the same themselves. It may be set while the
- * switchboard runs. Return: 0; -ESRCH: the view has ended. */
+ * is, as far as they have not the same themselves. Return: 0; -ESRCH: the view
+ * has ended. */
 
 /* Show content where a program opens path (absolute, normalised). */
 int um_file_set(struct um_switchboard *sb, int view, const char *path,

@@ -640,9 +640,10 @@ class Switchboard:
             f"forward to port {to_port}",
         )
 
-    # These belong to a view (0: the outermost). What a
-    # view has not itself it has from the view around it.
+    # Files, refused sockets and names belong to a view (0: the outermost). What a view
+    # has not itself it has from the view around it.
 
+    @_configures
     def set_file(self, view: int, path: str, content: bytes) -> None:
         """Show content where a program opens path, from now on.
 
@@ -654,14 +655,17 @@ class Switchboard:
         name = os.fsencode(path)
         check(lib.um_file_set(self._sb, view, name, content, len(content)), path)
 
+    @_configures
     def add_folder(self, path: str) -> None:
         """Have opens of path and below told (OPEN); of "path/" only those below."""
         check(lib.um_folder_add(self._sb, os.fsencode(path)), path)
 
+    @_configures
     def refuse_unix(self, view: int, path: str) -> None:
         """Refuse connections to the unix socket at path."""
         check(lib.um_unix_refuse(self._sb, view, os.fsencode(path)), path)
 
+    @_configures
     def set_hostname(self, view: int, host: str | None, domain: str | None) -> None:
         """Set the names that uname(2) gives; None leaves what they were.
 

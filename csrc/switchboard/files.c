@@ -25,7 +25,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "python.h"
+#include "um.h"
 
 struct file {
     struct file *next;
@@ -164,109 +164,77 @@ static struct shown *shown_to(struct um_call *call)
 
 /* ---- configuration, from Python ---- */
 
-/* What Python sets; only what it is about is there. */
-struct setting {
-    int view;
-    const char *path;
-    int fd; /* of the content */
-    const char *host, *domain;
-};
-
 /* Return: NULL if the view has ended. */
-static struct shown *shown_in(struct um_switchboard *sb,
-                              const struct setting *set)
+static struct shown *shown_in(struct um_switchboard *sb, int view)
 {
-    return set->view < sb->files->room ? sb->files->views[set->view] : NULL;
+    return view < sb->files->room ? sb->files->views[view] : NULL;
 }
 
-static int file_put(struct um_switchboard *sb, void *arg)
+/* Return: a descriptor of a file with that content. */
+static int file_of(const char *path, const void *content, size_t len)
 {
-    struct setting *set = arg;
-    struct shown *shown = shown_in(sb, set);
-    if (!shown)
-        return -ESRCH;
-    struct file *f = shown->files;
-    while (f && strcmp(f->path, set->path) != 0)
-        f = f->next;
-    if (f) {
-        close(f->fd);
-        f->fd = set->fd;
-        return 0;
-    }
-    f = calloc(1, sizeof *f);
-    char *copy = strdup(set->path);
-    if (!f || !copy) {
-        free(f);
-        free(copy);
-        return -ENOMEM;
-    }
-    *f = (struct file){shown->files, copy, set->fd};
-    shown->files = f;
-    return 0;
+    int fd = memfd_create(path, MFD_CLOEXEC);
+    if (fd < 0 ||
+        (write(fd, content, len) == (ssize_t)len && fchmod(fd, 0444) == 0))
+        return fd < 0 ? -errno : fd;
+    close(fd);
+    return -EIO;
 }
 
 int um_file_set(struct um_switchboard *sb, int view, const char *path,
                 const void *content, size_t len)
 {
-    struct setting set = {.view = view, .path = path};
-    set.fd = memfd_create(path, MFD_CLOEXEC);
-    if (set.fd < 0)
-        return -errno;
-    int rc = -EIO;
-    if (write(set.fd, content, len) == (ssize_t)len &&
-        fchmod(set.fd, 0444) == 0)
-        rc = um_python_run(sb, file_put, &set);
-    if (rc < 0)
-        close(set.fd);
-    return rc;
-}
-
-static int folder_put(struct um_switchboard *sb, void *arg)
-{
-    struct setting *set = arg;
-    return path_add(&sb->files->folders, set->path);
+    struct shown *shown = shown_in(sb, view);
+    if (!shown)
+        return -ESRCH;
+    int fd = file_of(path, content, len);
+    if (fd < 0)
+        return fd;
+    struct file *f = shown->files;
+    while (f && strcmp(f->path, path) != 0)
+        f = f->next;
+    if (f) {
+        close(f->fd);
+        f->fd = fd;
+        return 0;
+    }
+    f = calloc(1, sizeof *f);
+    char *copy = strdup(path);
+    if (!f || !copy) {
+        close(fd);
+        free(f);
+        free(copy);
+        return -ENOMEM;
+    }
+    *f = (struct file){shown->files, copy, fd};
+    shown->files = f;
+    return 0;
 }
 
 int um_folder_add(struct um_switchboard *sb, const char *path)
 {
-    struct setting set = {.path = path};
-    return um_python_run(sb, folder_put, &set);
-}
-
-static int refused_put(struct um_switchboard *sb, void *arg)
-{
-    struct setting *set = arg;
-    struct shown *shown = shown_in(sb, set);
-    return shown ? path_add(&shown->refused, set->path) : -ESRCH;
+    return path_add(&sb->files->folders, path);
 }
 
 int um_unix_refuse(struct um_switchboard *sb, int view, const char *path)
 {
-    struct setting set = {.view = view, .path = path};
-    return um_python_run(sb, refused_put, &set);
-}
-
-static int names_put(struct um_switchboard *sb, void *arg)
-{
-    struct setting *set = arg;
-    struct shown *shown = shown_in(sb, set);
-    if (!shown)
-        return -ESRCH;
-    if (set->host)
-        snprintf(shown->hostname, sizeof shown->hostname, "%s", set->host);
-    if (set->domain)
-        snprintf(shown->domainname, sizeof shown->domainname, "%s",
-                 set->domain);
-    return 0;
+    struct shown *shown = shown_in(sb, view);
+    return shown ? path_add(&shown->refused, path) : -ESRCH;
 }
 
 int um_hostname_set(struct um_switchboard *sb, int view, const char *host,
                     const char *domain)
 {
-    struct setting set = {.view = view, .host = host, .domain = domain};
+    struct shown *shown = shown_in(sb, view);
+    if (!shown)
+        return -ESRCH;
     if ((host && strlen(host) > 64) || (domain && strlen(domain) > 64))
         return -ENAMETOOLONG;
-    return um_python_run(sb, names_put, &set);
+    if (host)
+        snprintf(shown->hostname, sizeof shown->hostname, "%s", host);
+    if (domain)
+        snprintf(shown->domainname, sizeof shown->domainname, "%s", domain);
+    return 0;
 }
 
 bool um_unix_refused(struct um_call *call, const char *path)
