@@ -49,11 +49,12 @@ def _decode(data: bytes) -> Message:
 class Door:
     """The socket that connections come to."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, name: str = _NAME) -> None:
         """Open it.
 
         Args:
             folder: The view's directory.
+            name: What it is called there.
 
         Raises:
             OSError: As bind(2).
@@ -62,7 +63,7 @@ class Door:
         here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         try:
             # by the descriptor: a path of a unix socket has at most 107 bytes
-            self._sock.bind(f"/proc/self/fd/{here}/{_NAME}")
+            self._sock.bind(f"/proc/self/fd/{here}/{name}")
         finally:
             os.close(here)
         self._sock.listen()
@@ -84,6 +85,10 @@ class Door:
             return Visitor(sock, pid, uid)
         sock.close()
         return None
+
+    def close(self) -> None:
+        """Let nobody in any more; the name stays."""
+        self._sock.close()
 
 
 class Visitor:

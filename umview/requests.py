@@ -15,13 +15,15 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
-from umview import control, running
+from umview import control, running, special
 from umview.control import Door, Message, Visitor
+from umview.running import EntryError
 from umview.view import Filter
 
 if TYPE_CHECKING:
     from umview._ffi import Switchboard
     from umview.loop import Loop
+    from umview.special import SpecialFile
     from umview.tracer import Choice
     from umview.views import Tree, View
 
@@ -61,6 +63,7 @@ class Requests:
             "take_in": self._take_in,
             "log": self._log,
         }
+        tree.came = self._came
 
     def open_door(self, folder: str) -> None:
         """Open the door for those outside.
@@ -152,12 +155,59 @@ class Requests:
         """Let a program that runs enter a view."""
         into = self._tree.find(view, visitor.view)
         running.check(pid)
+        self._attach(pid, into)
+        return {}
+
+    def _attach(self, pid: int, view: View) -> None:
+        """Put a program under the filter.
+
+        Raises:
+            EntryError: It cannot be done.
+        """
         try:
             self._tracer.attach(self._switchboard, pid, self._filter)
         except OSError as exc:
             raise running.why_not(pid, exc.errno or 0) from exc
-        into.entered.append(pid)
-        return {}
+        view.entered.append(pid)
+
+    # ---- entering by a stack special file, as libumview does ----
+
+    def _came(self, view: View, path: str, file: SpecialFile) -> None:
+        if visitor := file.accept():
+            ask = partial(self._at_stack, visitor, view, path)
+            self._loop.watch(visitor.fileno(), ask)
+
+    def _at_stack(self, visitor: Visitor, view: View, path: str) -> None:
+        if visitor.receive():
+            try:
+                self._take_in_natively(visitor.pid, view)
+            except EntryError as exc:
+                visitor.send_bytes(special.reply(exc.errno, str(exc)))
+            else:
+                visitor.send_bytes(special.reply(0, path))
+        self._dismiss(visitor)
+
+    def _take_in_natively(self, pid: int, view: View) -> None:
+        """Let a program that runs enter a view, with the kernel's stack as its default.
+
+        Before it is under the filter, or its other threads could open sockets on the
+        view's default stack meanwhile.
+
+        Raises:
+            EntryError: It cannot be done.
+        """
+        running.check(pid)
+        try:
+            self._switchboard.set_place(pid, view.number)
+            self._switchboard.set_default(pid, self._tree.native().number)
+        except OSError as exc:
+            raise running.why_not(pid, exc.errno or 0) from exc
+        try:
+            self._attach(pid, view)
+        except EntryError:
+            with contextlib.suppress(OSError):
+                self._switchboard.set_place(pid, 0)  # it hands none down
+            raise
 
 
 class _LogOf:

@@ -24,6 +24,18 @@ _SCOPES = {
 }
 
 
+class EntryError(UmviewError):
+    """A program cannot enter a view.
+
+    Attributes:
+        errno: What says the same to a program.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.errno = code
+
+
 class _Process(NamedTuple):
     """What /proc/PID/status tells."""
 
@@ -52,7 +64,7 @@ def check(pid: int) -> None:
     """Make sure that a process can enter a view, as far as can be known.
 
     Raises:
-        UmviewError: It cannot.
+        EntryError: It cannot.
     """
     try:
         process = _look(pid)
@@ -60,72 +72,83 @@ def check(pid: int) -> None:
     except OSError:
         raise _ended(pid) from None
     if process.tgid != pid:
-        raise UmviewError(
-            f"{pid} is a thread of process {process.tgid}: say --pid {process.tgid}"
+        raise EntryError(
+            errno.EINVAL,
+            f"{pid} is a thread of process {process.tgid}: say --pid {process.tgid}",
         )
     if pid in (os.getpid(), os.getppid()):
-        raise UmviewError(
-            f"process {pid} is umview itself: say the number of a program"
+        raise EntryError(
+            errno.EINVAL,
+            f"process {pid} is umview itself: say the number of a program",
         )
     if is_kernels:
-        raise UmviewError(f"process {pid} is the kernel's own: it has no sockets")
+        raise EntryError(
+            errno.EINVAL, f"process {pid} is the kernel's own: it has no sockets"
+        )
     if process.state in "ZX":
-        raise UmviewError(
-            f"process {pid} has ended, only its parent has not asked for its status"
+        raise EntryError(
+            errno.ESRCH,
+            f"process {pid} has ended, only its parent has not asked for its status",
         )
     if os.geteuid() != 0 and process.uids != {os.geteuid()}:
-        raise UmviewError(
-            f"process {pid} is not yours: only its own user and root can move it"
+        raise EntryError(
+            errno.EPERM,
+            f"process {pid} is not yours: only its own user and root can move it",
         )
     if process.filters > _look("self").filters:
         raise _is_filtered(pid)
     if process.tracer:
-        raise UmviewError(_traced(pid, process.tracer))
+        raise EntryError(errno.EBUSY, _traced(pid, process.tracer))
     if not _is_64_bit(pid):
         raise _is_32_bit(pid)
 
 
-def why_not(pid: int, code: int) -> UmviewError:
+def why_not(pid: int, code: int) -> EntryError:
     """Return what to say of a process that the kernel does not let in.
 
     Args:
         pid: The process.
-        code: The errno, see um_process_attach().
+        code: The errno, see um_switchboard_attach().
     """
     match code:
         case _ if code == errno.ESRCH or _has_ended(pid):
             return _ended(pid)
         case errno.EPERM:
-            return UmviewError(forbidden(pid, _yama_scope()))
+            return EntryError(code, forbidden(pid, _yama_scope()))
         case errno.EBUSY:
             return _is_filtered(pid)
         case errno.ENOEXEC:
             return _is_32_bit(pid)
         case errno.ETIMEDOUT:
-            return UmviewError(
+            return EntryError(
+                code,
                 f"process {pid} cannot be stopped: it waits for a disk, a file server, "
-                "or a child that it has just made; try again later"
+                "or a child that it has just made; try again later",
             )
         case _:
-            return UmviewError(
-                f"cannot put process {pid} under the filter: {os.strerror(code)}"
+            return EntryError(
+                code, f"cannot put process {pid} under the filter: {os.strerror(code)}"
             )
 
 
-def _ended(pid: int) -> UmviewError:
-    return UmviewError(f"there is no process {pid} (any more): look with ps")
-
-
-def _is_filtered(pid: int) -> UmviewError:
-    return UmviewError(
-        f"process {pid} has a seccomp filter of its own: it is in a view or in a "
-        "sandbox already; start it anew by umview"
+def _ended(pid: int) -> EntryError:
+    return EntryError(
+        errno.ESRCH, f"there is no process {pid} (any more): look with ps"
     )
 
 
-def _is_32_bit(pid: int) -> UmviewError:
-    return UmviewError(
-        f"process {pid} is a 32-bit program: a view answers 64-bit programs only"
+def _is_filtered(pid: int) -> EntryError:
+    return EntryError(
+        errno.EBUSY,
+        f"process {pid} has a seccomp filter of its own: it is in a view or in a "
+        "sandbox already; start it anew by umview",
+    )
+
+
+def _is_32_bit(pid: int) -> EntryError:
+    return EntryError(
+        errno.ENOEXEC,
+        f"process {pid} is a 32-bit program: a view answers 64-bit programs only",
     )
 
 

@@ -86,7 +86,7 @@ class _Supervisor:
         self._job = job
         self._loop = Loop()
         root = View(0, os.path.basename(runtime.path), None, os.getpid())
-        self._tree = Tree(self._switchboard, self._loop, root)
+        self._tree = Tree(self._switchboard, self._loop, root, runtime.path)
         for asked in job.mounts:
             asked.mount.prepare(None)
             self._tree.mount(root, root.free_path(asked.module), asked)

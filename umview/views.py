@@ -7,19 +7,19 @@ for: names, mounts, modules.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from umview.errors import UmviewError
 from umview.module import Asked, Context
+from umview.special import NET, SpecialFile
 from umview.view import FOLDERS, Card, Filter, Service, Stack, StackKind, lo
 
 if TYPE_CHECKING:
     from umview._ffi import Switchboard
     from umview.loop import Loop
 
-NET = "/dev/net/"
 DEFAULT = f"{NET}default"
 """Where the stack is that programs get that ask for none."""
 
@@ -30,10 +30,12 @@ class Mounted(NamedTuple):
     Attributes:
         asked: What it was made of; kept, for its stack server ends with it.
         stack: Its number.
+        special: What stands for it in the host's file system.
     """
 
     asked: Asked
     stack: int
+    special: SpecialFile
 
 
 class View:
@@ -82,14 +84,29 @@ class Tree:
         views: By their numbers.
         stacks: All stacks by their numbers.
         modules: The names of the modules that made them.
+        came: Called when somebody outside knocks at a stack special file, with the
+            view, the stack's path, and the file.
     """
 
-    def __init__(self, switchboard: Switchboard, loop: Loop, root: View) -> None:
+    came: Callable[[View, str, SpecialFile], None]
+
+    def __init__(
+        self, switchboard: Switchboard, loop: Loop, root: View, runtime: str
+    ) -> None:
+        """Have the outermost view, and no stacks yet.
+
+        Args:
+            switchboard: What answers the views' calls.
+            loop: The supervisor's.
+            root: The outermost view.
+            runtime: The runtime directory.
+        """
         self.views = {root.number: root}
         self.stacks: dict[int, Stack] = {}
         self.modules: dict[int, str] = {}
         self._switchboard = switchboard
         self._loop = loop
+        self._runtime = runtime
 
     @property
     def root(self) -> View:
@@ -129,8 +146,10 @@ class Tree:
             raise UmviewError(f"{path}: a stack is mounted there; umount it first")
         stack = asked.mount.add(self._context(view))
         self._keep(stack, asked.module)
-        self._switchboard.set_mount(view.number, path, stack.number)
-        mounted = view.mounts[path] = Mounted(asked, stack.number)
+        special = SpecialFile(self._runtime, view.number, path)
+        self._loop.watch(special.fileno(), lambda: self.came(view, path, special))
+        self._switchboard.set_mount(view.number, path, stack.number, special.file)
+        mounted = view.mounts[path] = Mounted(asked, stack.number, special)
         return mounted
 
     def furnish(self, view: View) -> Filter:
@@ -147,6 +166,16 @@ class Tree:
             for folder in FOLDERS:
                 self._switchboard.add_folder(folder)
         return needed
+
+    def native(self) -> Stack:
+        """Return the kernel's stack, as a default for those who come from outside."""
+        for stack in self.stacks.values():
+            if stack.kind is StackKind.NATIVE:
+                return stack
+        kind = StackKind.NATIVE
+        number = self._switchboard.add_stack(kind, ipv4=True, ipv6=True)
+        self._keep(Stack(number, kind), "umnetnative")
+        return self.stacks[number]
 
     def _context(self, view: View) -> Context:
         where = partial(self._at, view)

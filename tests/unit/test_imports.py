@@ -22,6 +22,7 @@ LAYERS = (
     {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
     {"procnet", "trace"},
     {"module", "tracer", "running", "runtime", "link", "dns_answer", "trace_args"},
+    {"special"},
     {"control", "loop"},
     {"packets"},
     {"_ffi", "trace_names"},
