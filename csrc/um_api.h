@@ -54,11 +54,12 @@ enum um_event_kind {
                          stopped; request = its wait status, arg = whether
                          others are left */
     UM_EVENT_ENDED,   /* no process is left under the filter */
-    UM_EVENT_CARD,   /* stack; data = a message of its stack server about a card
+    UM_EVENT_CARD,    /* stack; data = a message of its stack server about a card
                          (struct um_packet, then its text) */
-    UM_EVENT_MSOCKET /* id, request = the family, arg = the type, protocol,
+    UM_EVENT_MSOCKET, /* id, request = the family, arg = the type, protocol,
                          data = the path (absolute, normalised): one that no
                          mount of the view has. um_answer_open() or um_answer() */
+    UM_EVENT_UNUSED /* stack: see um_stack_remove() */
 };
 
 struct um_event {
@@ -174,9 +175,6 @@ struct um_tables {
     struct um_route routes[UM_MAX_ROUTES];
 };
 
-/* The number of the system call msocket(path, domain, type, protocol), which a
- * switchboard answers and no kernel has. */
-#define UM_NR_MSOCKET 30061
 
 struct um_switchboard;
 
@@ -259,6 +257,38 @@ int um_unix_refuse(struct um_switchboard *sb, int view, const char *path);
 int um_hostname_set(struct um_switchboard *sb, int view, const char *host,
                     const char *domain);
 
+/* Views: number 0, the outermost, is there from the start, and every process is
+ * in it that has not been put elsewhere. parent: the view that encloses it.
+ * Return: the number of the new view, never used again. */
+int um_view_add(struct um_switchboard *sb, int parent);
+/* Forget a view that has ended, its mounts and places; its stacks stay. Who is
+ * in it yet makes no socket any more (ENETDOWN). */
+int um_view_remove(struct um_switchboard *sb, int view);
+/* Let process pid, and all that it will start, be in the view. The first one in
+ * a view is its root: what its parent gave it is what the view has where nothing
+ * is mounted at /dev/net/default. Return: 0; -EINVAL: no such view; -ESRCH. */
+int um_place_set(struct um_switchboard *sb, int pid, int view);
+/* Return: the view that a process is in; -ENETDOWN: one that has ended. */
+int um_place_view(struct um_switchboard *sb, int pid);
+/* Let a stack be the default of process pid, and of all that it will start, for
+ * these families; count 0: for all that the stack has. stack -1: none again.
+ * Return: 0; -EAFNOSUPPORT: the stack has not all of them, or no stack has. */
+int um_place_default(struct um_switchboard *sb, int pid,
+                     const int32_t *families, int count, int stack);
+/* Mount a stack at path (absolute, normalised) of a view, in the place of what
+ * is there; stack -1: unmount. What is at /dev/net/default is the default of
+ * all who have no other. file: a real file whose mode says who may name the
+ * stack, and which is a name of it, too; or "". */
+int um_mount_set(struct um_switchboard *sb, int view, const char *path,
+                 int stack, const char *file);
+
+/* How many sockets of programs a stack has. */
+int um_stack_sockets(struct um_switchboard *sb, int stack);
+/* Remove a stack; its number may be another's then. Return: 0; -EBUSY: it has
+ * sockets, or another stack goes out by it. lazily: 1 instead of that; nobody
+ * finds it any more from now on, and UM_EVENT_UNUSED tells when to ask again. */
+int um_stack_remove(struct um_switchboard *sb, int stack, int lazily);
+
 /* In the child that becomes the view's first process: install the filter,
  * write the listener's descriptor number (an int; -1 with UM_FILTER_TRACE) to
  * sync_fd, wait until a byte can be read there, close it and execute argv as
@@ -314,31 +344,6 @@ int um_hold(struct um_switchboard *sb);
 void um_release(struct um_switchboard *sb);
 
 /* The rest may be called while the switchboard runs. */
-
-/* Views: number 0, the outermost, is there from the start, and every process is
- * in it that has not been put elsewhere. parent: the view that encloses it.
- * Return: the number of the new view, never used again. */
-int um_view_add(struct um_switchboard *sb, int parent);
-/* Forget a view that has ended, its mounts and places; its stacks stay. Who is
- * in it yet makes no socket any more (ENETDOWN). */
-int um_view_remove(struct um_switchboard *sb, int view);
-/* Let process pid, and all that it will start, be in the view. The first one in
- * a view is its root: what its parent gave it is what the view has where nothing
- * is mounted at /dev/net/default. Return: 0; -EINVAL: no such view; -ESRCH. */
-int um_place_set(struct um_switchboard *sb, int pid, int view);
-/* Return: the view that a process is in; -ENETDOWN: one that has ended. */
-int um_place_view(struct um_switchboard *sb, int pid);
-/* Let a stack be the default of process pid, and of all that it will start, for
- * these families; count 0: for all that the stack has. stack -1: none again.
- * Return: 0; -EAFNOSUPPORT: the stack has not all of them, or no stack has. */
-int um_place_default(struct um_switchboard *sb, int pid,
-                     const int32_t *families, int count, int stack);
-/* Mount a stack at path (absolute, normalised) of a view, in the place of what
- * is there; stack -1: unmount. What is at /dev/net/default is the default of
- * all who have no other. file: a real file whose mode says who may name the
- * stack, and which is a name of it, too; or "". */
-int um_mount_set(struct um_switchboard *sb, int view, const char *path,
-                 int stack, const char *file);
 
 /* Readable when an event waits. */
 int um_event_fd(struct um_switchboard *sb);

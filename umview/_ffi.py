@@ -49,6 +49,7 @@ class EventKind(IntEnum):
     ENDED = lib.UM_EVENT_ENDED
     CARD = lib.UM_EVENT_CARD
     MSOCKET = lib.UM_EVENT_MSOCKET
+    UNUSED = lib.UM_EVENT_UNUSED
 
 
 class CallRow(NamedTuple):
@@ -410,6 +411,29 @@ class Switchboard:
         """Add a stack, also at run time, and return its number."""
         return check(lib.um_stack_add(self._sb, int(kind), ipv4, ipv6), "stack")
 
+    @_configures
+    def count_sockets(self, stack: int) -> int:
+        """Return how many sockets of programs a stack has."""
+        return check(lib.um_stack_sockets(self._sb, stack), "stack")
+
+    @_configures
+    def remove_stack(self, stack: int, *, lazily: bool = False) -> bool:
+        """Remove a stack; its number may be another's then.
+
+        Args:
+            stack: Its number.
+            lazily: Where it is in use, let nobody find it any more and tell when to
+                ask again (UNUSED).
+
+        Returns:
+            Whether it is gone.
+
+        Raises:
+            OSError: EBUSY if it has sockets, or another stack goes out by it.
+        """
+        return not check(lib.um_stack_remove(self._sb, stack, lazily), "stack")
+
+    @_configures
     def add_view(self, parent: int) -> int:
         """Add a view below another one (0 is the outermost); return its number.
 
@@ -418,6 +442,7 @@ class Switchboard:
         """
         return check(lib.um_view_add(self._sb, parent), "view")
 
+    @_configures
     def remove_view(self, view: int) -> None:
         """Forget a view that has ended, its mounts and places; its stacks stay.
 
@@ -426,6 +451,7 @@ class Switchboard:
         """
         check(lib.um_view_remove(self._sb, view), f"view {view}")
 
+    @_configures
     def set_place(self, pid: int, view: int) -> None:
         """Let a process, and all that it will start, be in a view.
 
@@ -437,6 +463,7 @@ class Switchboard:
         """
         check(lib.um_place_set(self._sb, pid, view), f"process {pid}")
 
+    @_configures
     def view_of(self, pid: int) -> int:
         """Return the number of the view that a process is in.
 
@@ -445,6 +472,7 @@ class Switchboard:
         """
         return check(lib.um_place_view(self._sb, pid), f"process {pid}")
 
+    @_configures
     def set_default(
         self, pid: int, stack: int | None, families: Sequence[int] = ()
     ) -> None:
@@ -465,6 +493,7 @@ class Switchboard:
             f"default of process {pid}",
         )
 
+    @_configures
     def set_mount(
         self, view: int, path: str, stack: int | None, file: str = ""
     ) -> None:

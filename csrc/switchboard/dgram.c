@@ -84,7 +84,7 @@ void um_dgrams_destroy(struct um_switchboard *sb)
 {
     if (!sb->dgrams)
         return;
-    um_forwards_destroy(sb, sb->dgrams);
+    um_forwards_destroy(sb, sb->dgrams, NULL);
     dgrams_free(sb->dgrams);
     sb->dgrams = NULL;
 }

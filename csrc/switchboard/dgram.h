@@ -220,7 +220,8 @@ void um_known_add(struct um_dgram *dgram, const struct um_known *known);
  * to; exact tells whether the port agrees too. */
 const struct um_known *um_known_find(const struct um_dgram *dgram,
                                      const struct um_name *host, bool *exact);
-void um_forwards_destroy(struct um_switchboard *sb, struct um_dgrams *dgrams);
+void um_forwards_destroy(struct um_switchboard *sb, struct um_dgrams *dgrams,
+                         const struct um_stack *stack);
 
 /* ---- icmp.c ---- */
 

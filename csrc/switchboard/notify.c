@@ -436,6 +436,8 @@ int um_parked_timeout_ms(struct um_switchboard *sb)
             sb->next_sweep_ms = now + SWEEP_MS;
         best = sb->next_sweep_ms;
     }
+    if (sb->leaving && (best < 0 || sb->next_look_ms < best))
+        best = sb->next_look_ms;
     if (!um_list_empty(&sb->dials) &&
         (best < 0 || sb->next_dial_tick_ms < best))
         best = sb->next_dial_tick_ms;

@@ -638,8 +638,10 @@ void um_line_close(struct um_stack *stack)
         line->groups = group->next;
         free(group);
     }
-    if (line->watch.fd >= 0)
+    if (line->watch.fd >= 0) {
+        um_watch_remove(stack->sb, &line->watch);
         close(line->watch.fd);
-    free(line);
+    }
+    um_later_free(stack->sb, line);
     stack->line = NULL;
 }

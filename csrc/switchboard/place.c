@@ -31,7 +31,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "python.h"
 #include "views.h"
 
 /* What numbers begin with is 16 bits long. */
@@ -83,23 +82,28 @@ const struct um_place *um_place_at(struct um_switchboard *sb, pid_t tid)
     return place ? place : &sb->nowhere;
 }
 
+static bool equal(const struct um_defaults *a, const struct um_defaults *b)
+{
+    return a->native == b->native &&
+           memcmp(a->stacks, b->stacks, sizeof a->stacks) == 0;
+}
+
 const struct um_place *um_place_in(struct um_switchboard *sb,
                                    struct um_view *view,
-                                   const int16_t stacks[UM_FAMILIES])
+                                   const struct um_defaults *defaults)
 {
-    const size_t size = sizeof(int16_t[UM_FAMILIES]);
-    if (view == sb->base.view && memcmp(stacks, sb->base.stacks, size) == 0)
+    if (view == sb->base.view && equal(defaults, &sb->base.defaults))
         return &sb->base;
     for (struct um_place *p = view->places; p; p = p->sibling)
-        if (memcmp(p->stacks, stacks, size) == 0)
+        if (equal(defaults, &p->defaults))
             return p;
     struct um_place *place = malloc(sizeof *place);
     if (!place)
         return NULL;
     *place = (struct um_place){.number = UM_PLACES_FROM | ++sb->places_made,
                                .view = view,
+                               .defaults = *defaults,
                                .sibling = view->places};
-    memcpy(place->stacks, stacks, size);
     view->places = place;
     struct um_place **head = bucket(sb, place->number);
     place->next = *head;
@@ -125,16 +129,16 @@ void um_places_lose(struct um_switchboard *sb, int stack)
     for (int i = 0; i < UM_PLACE_BUCKETS; i++)
         for (struct um_place *p = sb->places[i]; p; p = p->next)
             for (int f = 0; f < UM_FAMILIES; f++)
-                if (p->stacks[f] == stack)
-                    p->stacks[f] = UM_DEFAULT_GONE;
+                if (p->defaults.stacks[f] == stack)
+                    p->defaults.stacks[f] = UM_DEFAULT_GONE;
 }
 
 /* Let a process be in the place with that view and these defaults. Return: 0,
  * or a negative errno. */
 static int put(struct um_switchboard *sb, pid_t pid, struct um_view *view,
-               const int16_t stacks[UM_FAMILIES])
+               const struct um_defaults *defaults)
 {
-    const struct um_place *place = um_place_in(sb, view, stacks);
+    const struct um_place *place = um_place_in(sb, view, defaults);
     struct rlimit limit;
     if (!place)
         return -ENOMEM;
@@ -144,23 +148,15 @@ static int put(struct um_switchboard *sb, pid_t pid, struct um_view *view,
     return prlimit(pid, RLIMIT_LOCKS, &limit, NULL) == 0 ? 0 : -errno;
 }
 
-struct put_work {
-    pid_t pid;
-    int number;
-    const int32_t *families;
-    int count;
-};
-
-static int set(struct um_switchboard *sb, void *arg)
+int um_place_set(struct um_switchboard *sb, int pid, int number)
 {
-    const struct put_work *work = arg;
-    struct um_view *view = um_view_find(sb, work->number);
+    struct um_view *view = um_view_find(sb, number);
     if (!view)
         return -EINVAL;
-    const struct um_place *before = um_place_at(sb, work->pid);
+    const struct um_place *before = um_place_at(sb, pid);
     if (before == &sb->base && view == sb->base.view)
         return 0;
-    int rc = put(sb, work->pid, view, sb->base.stacks);
+    int rc = put(sb, pid, view, &sb->base.defaults);
     if (rc == 0 && !view->entered) {
         view->entered = true;
         if (before->view == view->parent)
@@ -169,60 +165,38 @@ static int set(struct um_switchboard *sb, void *arg)
     return rc;
 }
 
-int um_place_set(struct um_switchboard *sb, int pid, int view)
-{
-    struct put_work work = {.pid = pid, .number = view};
-    return um_python_run(sb, set, &work);
-}
-
-static int tell(struct um_switchboard *sb, void *arg)
-{
-    const struct um_place *place = um_place_at(sb, *(int *)arg);
-    return place == &sb->nowhere ? -ENETDOWN : place->view->number;
-}
-
 int um_place_view(struct um_switchboard *sb, int pid)
 {
-    return um_python_run(sb, tell, &pid);
+    const struct um_place *place = um_place_at(sb, pid);
+    return place == &sb->nowhere ? -ENETDOWN : place->view->number;
 }
 
 int um_defaults_set(struct um_switchboard *sb, pid_t pid, const int32_t *wanted,
                     int count, const struct um_stack *stack)
 {
     const struct um_place *before = um_place_at(sb, pid);
-    int16_t stacks[UM_FAMILIES];
-    memcpy(stacks, before->stacks, sizeof stacks);
-    int16_t number = stack ? (int16_t)stack->number : UM_DEFAULT_NONE;
     if (before == &sb->nowhere)
         return -ENETDOWN;
+    struct um_defaults defaults = before->defaults;
+    int16_t number = stack ? (int16_t)stack->number : UM_DEFAULT_NONE;
     for (int i = 0; i < count; i++) {
         int index = um_family_index(wanted[i]);
         if (index < 0 || (stack && !um_stack_has(stack, wanted[i])))
             return -EAFNOSUPPORT;
-        stacks[index] = number;
+        defaults.stacks[index] = number;
     }
     for (int i = 0; count == 0 && i < UM_FAMILIES; i++)
         if (!stack || um_stack_has(stack, families[i]))
-            stacks[i] = number;
-    if (memcmp(stacks, before->stacks, sizeof stacks) == 0)
-        return 0;
-    before->view->native |= stack && stack->kind == UM_STACK_NATIVE;
-    return put(sb, pid, before->view, stacks);
-}
-
-static int set_defaults(struct um_switchboard *sb, void *arg)
-{
-    const struct put_work *work = arg;
-    struct um_stack *stack =
-        work->number < 0 ? NULL : um_stack_find(sb, work->number);
-    if (work->number >= 0 && !stack)
-        return -EINVAL;
-    return um_defaults_set(sb, work->pid, work->families, work->count, stack);
+            defaults.stacks[i] = number;
+    defaults.native |= stack && stack->kind == UM_STACK_NATIVE;
+    return put(sb, pid, before->view, &defaults);
 }
 
 int um_place_default(struct um_switchboard *sb, int pid, const int32_t *wanted,
-                     int count, int stack)
+                     int count, int number)
 {
-    struct put_work work = {pid, stack, wanted, count};
-    return um_python_run(sb, set_defaults, &work);
+    const struct um_stack *stack = number < 0 ? NULL : um_stack_find(sb, number);
+    if (number >= 0 && !stack)
+        return -EINVAL;
+    return um_defaults_set(sb, pid, wanted, count, stack);
 }

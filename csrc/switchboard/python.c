@@ -447,11 +447,13 @@ static bool carry_out_for_all(struct um_switchboard *sb, const struct order *o)
             um_netlink_deliver(sb, sock, o->data, o->len);
         return true;
     case ORDER_TELL:
-        um_netlink_spread(sb, sb->stacks[o->id], (int)o->address, o->data,
-                          o->len);
+        if (sb->stacks[o->id])
+            um_netlink_spread(sb, sb->stacks[o->id], (int)o->address, o->data,
+                              o->len);
         return true;
     case ORDER_LINE:
-        um_packet_order(sb->stacks[o->id], o->data, o->len);
+        if (sb->stacks[o->id])
+            um_packet_order(sb->stacks[o->id], o->data, o->len);
         return true;
     case ORDER_HOLD:
         stand_still(sb->python);

@@ -309,12 +309,20 @@ int um_forward_outside(struct um_switchboard *sb, int number,
     return um_python_run(sb, add_outside, &outside);
 }
 
-void um_forwards_close(struct um_switchboard *sb)
+void um_forwards_close(struct um_switchboard *sb, const struct um_stack *stack)
 {
-    while (sb->forwards) {
-        struct um_forward *next = sb->forwards->next;
-        close(sb->forwards->watch.fd);
-        free(sb->forwards);
-        sb->forwards = next;
+    struct um_forward **at = &sb->forwards;
+    while (*at) {
+        struct um_forward *forward = *at;
+        if (stack && forward->stack != stack) {
+            at = &forward->next;
+            continue;
+        }
+        *at = forward->next;
+        um_watch_remove(sb, &forward->watch);
+        if (stack)
+            um_sock_destroy(sb, forward->outer);
+        close(forward->watch.fd);
+        um_later_free(sb, forward);
     }
 }

@@ -13,6 +13,8 @@
 #include "packet.h"
 #include "views.h"
 
+enum { LOOK_MS = 1000 };
+
 static bool in_prefix(const uint8_t addr[16], const uint8_t to[16], int prefix)
 {
     int whole = prefix / 8, rest = prefix % 8;
@@ -218,7 +220,10 @@ struct um_stack *um_stack_find(struct um_switchboard *sb, int number)
 
 int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
 {
-    if (sb->stack_count == UM_MAX_STACKS)
+    int number = 0;
+    while (number < sb->stack_count && sb->stacks[number])
+        number++;
+    if (number == UM_MAX_STACKS)
         return -ENOSPC;
     struct um_stack *stack = calloc(1, sizeof *stack);
     if (!stack)
@@ -232,13 +237,107 @@ int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
     stack->kind = kind;
     stack->ipv4 = ipv4 != 0;
     stack->ipv6 = ipv6 != 0;
-    stack->number = sb->stack_count;
-    sb->stacks[sb->stack_count] = stack;
+    stack->number = number;
+    sb->stacks[number] = stack;
     if (kind == UM_STACK_APART) {
         um_netns_init(sb);
         sb->apart = stack;
     }
-    return sb->stack_count++;
+    if (number == sb->stack_count)
+        sb->stack_count++;
+    return number;
+}
+
+static int count_sockets(struct um_switchboard *sb,
+                         const struct um_stack *stack)
+{
+    int count = 0;
+    for (size_t i = 0; i < UM_SOCK_BUCKETS; i++)
+        for (const struct um_sock *s = sb->socks[i]; s; s = s->next)
+            count += s->stack == stack;
+    return count;
+}
+
+int um_stack_sockets(struct um_switchboard *sb, int number)
+{
+    const struct um_stack *stack = um_stack_find(sb, number);
+    if (!stack)
+        return -EINVAL;
+    um_collect(sb, true);
+    return count_sockets(sb, stack);
+}
+
+static bool in_use(struct um_switchboard *sb, const struct um_stack *stack)
+{
+    for (int i = 0; i < sb->stack_count; i++)
+        if (sb->stacks[i] && sb->stacks[i]->uplink == stack)
+            return true;
+    return count_sockets(sb, stack) > 0;
+}
+
+static void destroy(struct um_switchboard *sb, struct um_stack *stack)
+{
+    um_line_close(stack);
+    um_ports_destroy(stack->ports);
+    sb->stacks[stack->number] = NULL;
+    if (sb->apart == stack)
+        sb->apart = NULL;
+    um_later_free(sb, stack);
+}
+
+/* Let nobody find it any more; who has found it goes on. */
+static void leave(struct um_switchboard *sb, struct um_stack *stack)
+{
+    um_mounts_forget(sb, stack);
+    um_places_lose(sb, stack->number);
+    if (!stack->leaving)
+        sb->leaving++;
+    stack->leaving = true;
+    sb->next_look_ms = um_now_ms() + LOOK_MS;
+}
+
+int um_stack_remove(struct um_switchboard *sb, int number, int lazily)
+{
+    struct um_stack *stack = um_stack_find(sb, number);
+    if (!stack)
+        return -EINVAL;
+    um_collect(sb, true);
+    bool busy = in_use(sb, stack);
+    if (busy && !lazily)
+        return -EBUSY;
+    leave(sb, stack);
+    if (busy)
+        return 1;
+    sb->leaving--;
+    um_forwards_close(sb, stack);
+    if (sb->dgrams)
+        um_forwards_destroy(sb, sb->dgrams, stack);
+    destroy(sb, stack);
+    return 0;
+}
+
+void um_stacks_tick(struct um_switchboard *sb)
+{
+    if (!sb->leaving || um_now_ms() < sb->next_look_ms)
+        return;
+    sb->next_look_ms = um_now_ms() + LOOK_MS;
+    um_collect(sb, true);
+    for (int i = 0; i < sb->stack_count; i++) {
+        struct um_stack *stack = sb->stacks[i];
+        if (!stack || !stack->leaving || in_use(sb, stack))
+            continue;
+        stack->leaving = false;
+        sb->leaving--;
+        struct um_event event = {.kind = UM_EVENT_UNUSED, .stack = (uint32_t)i};
+        um_tell_python(sb, &event);
+    }
+}
+
+void um_stacks_destroy(struct um_switchboard *sb)
+{
+    for (int i = 0; i < sb->stack_count; i++)
+        if (sb->stacks[i])
+            destroy(sb, sb->stacks[i]);
 }
 
 int um_tables_set(struct um_switchboard *sb, int number,

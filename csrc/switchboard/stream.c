@@ -80,7 +80,7 @@ int um_streams_open(struct um_switchboard *sb)
 
 void um_streams_close(struct um_switchboard *sb)
 {
-    um_forwards_close(sb);
+    um_forwards_close(sb, NULL);
     if (sb->relay_fd >= 0)
         close(sb->relay_fd);
     if (sb->relay_path_fd >= 0)

@@ -108,7 +108,8 @@ void um_dial_incoming(struct um_switchboard *sb, struct um_sock *listener,
                       int host, struct um_conn *conn,
                       const struct um_name *local, const struct um_name *peer);
 void um_dials_tick(struct um_switchboard *sb);
-void um_forwards_close(struct um_switchboard *sb);
+/* Those into the stack; NULL: all. */
+void um_forwards_close(struct um_switchboard *sb, const struct um_stack *stack);
 /* An edge for those who wait in epoll for writability. */
 void um_kick_writers(int fd);
 

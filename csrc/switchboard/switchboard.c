@@ -139,6 +139,7 @@ static void *run(void *arg)
         um_run_wakes(sb);
         um_parked_tick(sb);
         um_run_wakes(sb);
+        um_stacks_tick(sb);
         um_streams_reap(sb);
         um_collect(sb, false);
         free_later(sb);
@@ -333,14 +334,10 @@ void um_switchboard_destroy(struct um_switchboard *sb)
         while (sb->socks[i])
             um_sock_destroy(sb, sb->socks[i]);
     um_dgrams_destroy(sb);
-    free_later(sb);
-    for (int i = 0; i < sb->stack_count; i++) {
-        um_line_close(sb->stacks[i]);
-        um_ports_destroy(sb->stacks[i]->ports);
-        free(sb->stacks[i]);
-    }
+    um_stacks_destroy(sb);
     um_views_destroy(sb);
     um_streams_close(sb);
+    free_later(sb);
     um_models_destroy(sb->models);
     um_files_destroy(sb);
     um_hidden_destroy(sb);

@@ -573,11 +573,15 @@ int um_dgram_forward(struct um_switchboard *sb, struct um_stack *stack, int fd,
     return 0;
 }
 
-void um_forwards_destroy(struct um_switchboard *sb, struct um_dgrams *dgrams)
+void um_forwards_destroy(struct um_switchboard *sb, struct um_dgrams *dgrams,
+                         const struct um_stack *stack)
 {
-    while (!um_list_empty(&dgrams->forwards)) {
-        struct forward *forward =
-            UM_CONTAINER(dgrams->forwards.next, struct forward, link);
+    struct um_list *l = dgrams->forwards.next;
+    while (l != &dgrams->forwards) {
+        struct forward *forward = UM_CONTAINER(l, struct forward, link);
+        l = l->next;
+        if (stack && forward->stack != stack)
+            continue;
         um_watch_remove(sb, &forward->watch);
         close(forward->watch.fd);
         um_list_remove(&forward->link);

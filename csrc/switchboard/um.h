@@ -411,6 +411,7 @@ struct um_stack {
     struct um_ports *ports;
     struct um_line *line;    /* packet.h; NULL: no packet cards */
     struct um_stack *uplink; /* behind nat0; NULL: the host */
+    bool leaving;            /* it is to be removed when unused */
 };
 /* Is it one of the stack's own (all of 127/8 is)? */
 bool um_stack_owns(const struct um_stack *stack, const uint8_t addr[16]);
@@ -424,6 +425,9 @@ int um_stack_route(const struct um_stack *stack, int protocol,
 int um_sock_route(const struct um_sock *sock, const struct um_name *dest,
                   struct um_name *host, uint8_t source[16]);
 /* The card that has an address of the stack's own; lo for 127/8; else 0. */
+void um_stacks_destroy(struct um_switchboard *sb);
+/* Tell Python of stacks that are unused now, if it waits for that. */
+void um_stacks_tick(struct um_switchboard *sb);
 /* The longest packet that the card with an address of the stack's own takes. */
 uint32_t um_stack_mtu(const struct um_stack *stack, const uint8_t addr[16]);
 /* Return: NULL if the stack has no such card. */
@@ -465,13 +469,17 @@ void um_views_destroy(struct um_switchboard *sb);
 /* A view, and a default stack for each family that stacks provide. */
 #define UM_FAMILIES 4
 enum { UM_DEFAULT_NONE = -1, UM_DEFAULT_GONE = -2 };
+struct um_defaults {
+    int16_t stacks[UM_FAMILIES]; /* numbers, or one of the above */
+    bool native; /* one leads or has led to the host's network */
+};
 struct um_view;
 struct um_place {
     struct um_place *next;    /* hash chain by number */
     struct um_place *sibling; /* in the same view */
     uint64_t number;
     struct um_view *view;
-    int16_t stacks[UM_FAMILIES]; /* numbers, or one of the above */
+    struct um_defaults defaults;
 };
 
 /* ---- netns.c ---- */
@@ -714,7 +722,9 @@ struct um_switchboard {
     int dir_fd; /* rundir */
     struct um_watch kick_watch;
     struct um_stack *stacks[UM_MAX_STACKS];
-    int stack_count;
+    int stack_count;       /* with the free places among them */
+    int leaving;           /* stacks that are to be removed when unused ... */
+    int64_t next_look_ms;  /* ... and when that is asked next */
     struct um_stack *apart; /* the stack of that kind, or NULL */
     /* Stacks without a number: the kernel's own network, and none any more. */
     struct um_stack *native, *gone;

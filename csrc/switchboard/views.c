@@ -19,7 +19,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "python.h"
 #include "tracer.h"
 #include "views.h"
 
@@ -42,7 +41,7 @@ static struct um_stack *default_of(struct um_switchboard *sb,
                                    const struct um_place *place, int i)
 {
     for (;;) {
-        int number = place->stacks[i];
+        int number = place->defaults.stacks[i];
         if (number >= 0)
             return sb->stacks[number];
         if (number == UM_DEFAULT_GONE)
@@ -76,7 +75,7 @@ bool um_reaches_host(struct um_call *call)
     const struct um_place *place = um_place_at(sb, call->tid);
     if (place == &sb->nowhere)
         return false;
-    return place->view->native ||
+    return place->view->native || place->defaults.native ||
            default_of(sb, place, 0)->kind == UM_STACK_NATIVE;
 }
 
@@ -87,11 +86,6 @@ int um_view_of(struct um_call *call)
 }
 
 /* ---- views and mounts, for Python ---- */
-
-struct work {
-    int number, stack;
-    const char *path, *file;
-};
 
 static int new_view(struct um_switchboard *sb, struct um_view *parent,
                     const struct um_place *outer)
@@ -119,8 +113,8 @@ int um_views_create(struct um_switchboard *sb)
     sb->base.number = UM_PLACES_FROM;
     sb->base.view = sb->nowhere.view = sb->views;
     for (int i = 0; i < UM_FAMILIES; i++) {
-        sb->base.stacks[i] = UM_DEFAULT_NONE;
-        sb->nowhere.stacks[i] = UM_DEFAULT_GONE;
+        sb->base.defaults.stacks[i] = UM_DEFAULT_NONE;
+        sb->nowhere.defaults.stacks[i] = UM_DEFAULT_GONE;
     }
     return 0;
 }
@@ -152,32 +146,24 @@ void um_views_destroy(struct um_switchboard *sb)
     free(sb->gone);
 }
 
-static int add_view(struct um_switchboard *sb, void *arg)
+int um_view_add(struct um_switchboard *sb, int number)
 {
-    const struct work *work = arg;
-    struct um_view *parent = um_view_find(sb, work->number);
+    struct um_view *parent = um_view_find(sb, number);
     if (!parent)
         return -EINVAL;
     /* Until its first process tells more, what the parent gives to anybody. */
-    const struct um_place *outer = um_place_in(sb, parent, sb->base.stacks);
-    int number = outer ? new_view(sb, parent, outer) : -ENOMEM;
-    int rc = number < 0 ? number : um_files_add(sb, number, work->number);
-    if (rc < 0 && number >= 0)
+    const struct um_place *outer = um_place_in(sb, parent, &sb->base.defaults);
+    int made = outer ? new_view(sb, parent, outer) : -ENOMEM;
+    int rc = made < 0 ? made : um_files_add(sb, made, number);
+    if (rc < 0 && made >= 0)
         drop_view(sb, &sb->views);
-    return rc < 0 ? rc : number;
+    return rc < 0 ? rc : made;
 }
 
-int um_view_add(struct um_switchboard *sb, int parent)
+int um_view_remove(struct um_switchboard *sb, int number)
 {
-    struct work work = {.number = parent};
-    return um_python_run(sb, add_view, &work);
-}
-
-static int remove_view(struct um_switchboard *sb, void *arg)
-{
-    const struct work *work = arg;
     struct um_view **at = &sb->views;
-    while (*at && (*at)->number != work->number)
+    while (*at && (*at)->number != number)
         at = &(*at)->next;
     if (!*at || !(*at)->parent)
         return -EINVAL;
@@ -187,15 +173,9 @@ static int remove_view(struct um_switchboard *sb, void *arg)
         if (view->parent == *at)
             view->parent = (*at)->parent;
     }
-    um_files_remove(sb, work->number);
+    um_files_remove(sb, number);
     drop_view(sb, at);
     return 0;
-}
-
-int um_view_remove(struct um_switchboard *sb, int view)
-{
-    struct work work = {.number = view};
-    return um_python_run(sb, remove_view, &work);
 }
 
 static void unmount(struct um_view *view, struct um_mount **at)
@@ -208,48 +188,40 @@ static void unmount(struct um_view *view, struct um_mount **at)
 }
 
 static int mount_stack(struct um_view *view, struct um_stack *stack,
-                       const struct work *work)
+                       const char *path, const char *file)
 {
-    size_t size = strlen(work->path) + 1;
+    size_t size = strlen(path) + 1;
     struct um_mount *mount = malloc(sizeof *mount + size);
-    char *file = strdup(work->file);
-    if (!mount || !file) {
+    char *copy = strdup(file);
+    if (!mount || !copy) {
         free(mount);
-        free(file);
+        free(copy);
         return -ENOMEM;
     }
-    *mount = (struct um_mount){view->mounts, stack, file};
-    memcpy(mount->path, work->path, size);
+    *mount = (struct um_mount){view->mounts, stack, copy};
+    memcpy(mount->path, path, size);
     view->mounts = mount;
     view->native |= stack->kind == UM_STACK_NATIVE;
-    if (strcmp(work->path, DEFAULT_PATH) == 0)
+    if (strcmp(path, DEFAULT_PATH) == 0)
         view->standard = stack;
     return 0;
 }
 
-static int set_mount(struct um_switchboard *sb, void *arg)
+int um_mount_set(struct um_switchboard *sb, int number, const char *path,
+                 int stack_number, const char *file)
 {
-    const struct work *work = arg;
-    struct um_view *view = um_view_find(sb, work->number);
-    struct um_stack *stack =
-        work->stack < 0 ? NULL : um_stack_find(sb, work->stack);
-    if (!view || (work->stack >= 0 && !stack))
+    struct um_view *view = um_view_find(sb, number);
+    struct um_stack *stack = um_stack_find(sb, stack_number);
+    if (!view || (stack_number >= 0 && !stack))
         return -EINVAL;
     struct um_mount **at = &view->mounts;
-    while (*at && strcmp((*at)->path, work->path) != 0)
+    while (*at && strcmp((*at)->path, path) != 0)
         at = &(*at)->next;
     if (!*at && !stack)
         return -ENOENT;
     if (*at)
         unmount(view, at);
-    return stack ? mount_stack(view, stack, work) : 0;
-}
-
-int um_mount_set(struct um_switchboard *sb, int view, const char *path,
-                 int stack, const char *file)
-{
-    struct work work = {view, stack, path, file};
-    return um_python_run(sb, set_mount, &work);
+    return stack ? mount_stack(view, stack, path, file) : 0;
 }
 
 void um_mounts_forget(struct um_switchboard *sb, const struct um_stack *stack)

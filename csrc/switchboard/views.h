@@ -27,7 +27,7 @@ struct um_view {
     const struct um_place *outer;
     struct um_place *places;
     bool entered; /* somebody has been put into it */
-    bool native;  /* a stack of it leads or has led to the host's network */
+    bool native;  /* a stack of its leads or has led to the host's network */
 };
 
 /* NULL if it is not there (any more). */
@@ -44,13 +44,15 @@ bool um_stack_has(const struct um_stack *stack, int family);
  * Return: NULL without memory. */
 const struct um_place *um_place_in(struct um_switchboard *sb,
                                    struct um_view *view,
-                                   const int16_t stacks[UM_FAMILIES]);
+                                   const struct um_defaults *defaults);
 /* The place of a thread; where it cannot be told, sb->nowhere. */
 const struct um_place *um_place_at(struct um_switchboard *sb, pid_t tid);
 /* Let the stack be a process's default for these families; count 0: for all
  * that it has; NULL: none again. Return: 0; -EAFNOSUPPORT, -ENETDOWN, ... */
 int um_defaults_set(struct um_switchboard *sb, pid_t pid, const int32_t *wanted,
                     int count, const struct um_stack *stack);
+/* A stack ends: nothing leads to it any more. */
+void um_mounts_forget(struct um_switchboard *sb, const struct um_stack *stack);
 /* Forget the places of a view that ends. */
 void um_places_forget(struct um_switchboard *sb, struct um_view *view);
 /* A stack ends: who has it for a default has lost its network. */
