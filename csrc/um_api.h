@@ -54,12 +54,12 @@ enum um_event_kind {
                          stopped; request = its wait status, arg = whether
                          others are left */
     UM_EVENT_ENDED,   /* no process is left under the filter */
-    UM_EVENT_CARD,    /* stack; data = a message of its stack server about a card
+    UM_EVENT_CARD, /* stack; data = a message of its stack server about a card
                          (struct um_packet, then its text) */
     UM_EVENT_MSOCKET, /* id, request = the family, arg = the type, protocol,
                          data = the path (absolute, normalised): one that no
                          mount of the view has. um_answer_open() or um_answer() */
-    UM_EVENT_UNUSED /* stack: see um_stack_remove() */
+    UM_EVENT_UNUSED   /* stack: see um_stack_remove() */
 };
 
 struct um_event {
@@ -174,7 +174,6 @@ struct um_tables {
     struct um_card_address addresses[UM_MAX_ADDRESSES];
     struct um_route routes[UM_MAX_ROUTES];
 };
-
 
 struct um_switchboard;
 

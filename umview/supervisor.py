@@ -280,6 +280,8 @@ class _Supervisor:
                     self._answer(event, partial(self._open, event))
                 case EventKind.MSOCKET:
                     self._answer(event, partial(self._msocket, event))
+                case EventKind.UNUSED:
+                    self._tree.drop(event.stack)
                 case EventKind.CARD:
                     self._heard(event)
                 case EventKind.CALL:

@@ -167,6 +167,17 @@ class Tree:
                 self._switchboard.add_folder(folder)
         return needed
 
+    def drop(self, number: int) -> None:
+        """Remove a stack that is mounted nowhere: as soon as nobody uses it.
+
+        While somebody does, the switchboard tells when to ask again.
+        """
+        if self._switchboard.remove_stack(number, lazily=True):
+            from umview import files
+
+            files.forget(self._runtime, number)
+            del self.stacks[number], self.modules[number]
+
     def native(self) -> Stack:
         """Return the kernel's stack, as a default for those who come from outside."""
         for stack in self.stacks.values():

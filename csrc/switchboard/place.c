@@ -195,7 +195,8 @@ int um_defaults_set(struct um_switchboard *sb, pid_t pid, const int32_t *wanted,
 int um_place_default(struct um_switchboard *sb, int pid, const int32_t *wanted,
                      int count, int number)
 {
-    const struct um_stack *stack = number < 0 ? NULL : um_stack_find(sb, number);
+    const struct um_stack *stack =
+        number < 0 ? NULL : um_stack_find(sb, number);
     if (number >= 0 && !stack)
         return -EINVAL;
     return um_defaults_set(sb, pid, wanted, count, stack);
