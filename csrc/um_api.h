@@ -59,7 +59,10 @@ enum um_event_kind {
     UM_EVENT_MSOCKET, /* id, request = the family, arg = the type, protocol,
                          data = the path (absolute, normalised): one that no
                          mount of the view has. um_answer_open() or um_answer() */
-    UM_EVENT_UNUSED   /* stack: see um_stack_remove() */
+    UM_EVENT_UNUSED,  /* stack: see um_stack_remove() */
+    UM_EVENT_ACT /* stack, cookie, data = struct um_act. It is asked for, or
+                    told: see enum um_deed. With an id it is a call's:
+                    um_policy_answer(); else um_policy_receive() */
 };
 
 struct um_event {
@@ -118,6 +121,29 @@ struct um_piece_head {
     uint32_t len;  /* of what was named, of which ... */
     uint32_t size; /* ... these many bytes follow */
     uint32_t pad;
+};
+
+/* What policies want to know of (um_policy_set()). */
+enum um_deed {
+    /* Asked, before it is done. */
+    UM_DEED_BIND = 1, /* local: the name that is taken */
+    UM_DEED_LISTEN = 2,
+    UM_DEED_CONNECT = 4, /* also of a datagram socket */
+    UM_DEED_ACCEPT = 8,
+    UM_DEED_SEND = 16,    /* a datagram, to a peer who is new to the socket */
+    UM_DEED_RECEIVE = 32, /* the same from one; no call waits for it */
+    /* Told. */
+    UM_DEED_CONNECTED = 64,
+    UM_DEED_ACCEPTED = 128,
+    UM_DEED_FAILED = 256, /* to connect; error */
+    UM_DEED_ENDED = 512   /* what was connected */
+};
+struct um_act {
+    uint32_t deed;
+    int32_t protocol, error; /* an errno > 0 */
+    uint32_t has_remote;
+    uint8_t local[16], remote[16];
+    uint16_t local_port, remote_port;
 };
 
 /* One line of the listing of sockets, see um_socket_list(). */
@@ -237,6 +263,12 @@ int um_forward_outside(struct um_switchboard *sb, int stack,
 /* Give a stack with packet cards the line to its stack server, whose cards are
  * there (csrc/stackd/packet_road.h). fd: owned from now on. */
 int um_line_add(struct um_switchboard *sb, int stack, int fd);
+/* Have policies asked for, and told of, these deeds (enum um_deed) of a stack's
+ * sockets; also while it runs. */
+int um_policy_set(struct um_switchboard *sb, int stack, uint32_t deeds);
+/* Let the programs of a view have no sockets of the host, for nobody could be
+ * asked for these. */
+int um_view_police(struct um_switchboard *sb, int view, int on);
 /* Ask what opening path gives, and whatever lies below it: UM_EVENT_OPEN. With
  * a '/' at its end only what lies below. For all views, except where the stack
  * of the caller is the host's. */
@@ -370,6 +402,11 @@ int um_answer(struct um_switchboard *sb, uint64_t id, int64_t value, int error);
  * the event. */
 int um_answer_open(struct um_switchboard *sb, uint64_t id, int fd,
                    uint32_t flags);
+/* Let a call go on that was asked for, or fail with an errno (> 0). */
+int um_policy_answer(struct um_switchboard *sb, uint64_t id, int error);
+/* Let what a peer has sent to a socket come through, or drop it. */
+int um_policy_receive(struct um_switchboard *sb, uint64_t cookie,
+                      const uint8_t *address, int port, int error);
 /* List the sockets. Return: how many there are; at most max are written. */
 int um_socket_list(struct um_switchboard *sb, struct um_socket_info *ret,
                    int max);

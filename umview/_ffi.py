@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import wraps
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from umview._core import ffi as ffi
@@ -23,6 +24,7 @@ from umview.view import Road, Socket
 if TYPE_CHECKING:
     import socket
 
+    from umview.policy import Deed, Name
     from umview.view import (
         Address,
         Card,
@@ -50,6 +52,7 @@ class EventKind(IntEnum):
     CARD = lib.UM_EVENT_CARD
     MSOCKET = lib.UM_EVENT_MSOCKET
     UNUSED = lib.UM_EVENT_UNUSED
+    ACT = lib.UM_EVENT_ACT
 
 
 class CallRow(NamedTuple):
@@ -140,6 +143,16 @@ class Traced(NamedTuple):
     pieces: tuple[Piece, ...] = ()
 
 
+class RawAct(NamedTuple):
+    """What a policy is asked for or told of (struct um_act); names with ports."""
+
+    deed: int
+    protocol: int
+    error: int
+    local: tuple[Address, int]
+    remote: tuple[Address, int] | None
+
+
 class Event(NamedTuple):
     """What the switchboard asks or tells; the fields are those of struct um_event."""
 
@@ -175,6 +188,13 @@ def check(rc: int, what: str) -> int:
 def pack(address: Address) -> bytes:
     """Return the 16 bytes that stand for an address in the core."""
     return address.packed if address.version == 6 else MAPPED + address.packed
+
+
+def unpack(address: bytes) -> Address:
+    """Return the address that 16 bytes of the core stand for."""
+    if address.startswith(MAPPED):
+        return IPv4Address(address[12:])
+    return IPv6Address(address)
 
 
 def prefix_of(network: Network | Interface) -> int:
@@ -228,6 +248,19 @@ def traced(data: bytes) -> Traced:
         raw.stack if raw.stack >= 0 else None,
         Road(raw.road) if raw.road >= 0 else None,
         tuple(_pieces(data, ffi.sizeof("struct um_traced"))),
+    )
+
+
+def act(data: bytes) -> RawAct:
+    """Read what an event of the kind ACT carries."""
+    raw: Any = ffi.from_buffer("struct um_act *", data)
+    remote = (unpack(bytes(raw.remote)), raw.remote_port)
+    return RawAct(
+        raw.deed,
+        raw.protocol,
+        raw.error,
+        (unpack(bytes(raw.local)), raw.local_port),
+        remote if raw.has_remote else None,
     )
 
 
@@ -797,6 +830,23 @@ class Switchboard:
                 check(lib.um_answer(self._sb, call, -1, code), "answer")
             case Given(fd, flags):
                 check(lib.um_answer_open(self._sb, call, fd, flags), "answer")
+
+    def set_policy(self, stack: int, deeds: Deed) -> None:
+        """Have policies asked for, and told of, what sockets of a stack do."""
+        check(lib.um_policy_set(self._sb, stack, int(deeds)), "policy")
+
+    def police(self, view: int, *, on: bool) -> None:
+        """Let the programs of a view have no sockets of the host, or let them."""
+        check(lib.um_view_police(self._sb, view, on), f"view {view}")
+
+    def answer_policy(self, call: int, error: int) -> None:
+        """Let a call go on, or fail with an errno (> 0)."""
+        check(lib.um_policy_answer(self._sb, call, error), "answer")
+
+    def answer_datagram(self, cookie: int, peer: Name, error: int) -> None:
+        """Let what a peer has sent to a socket come through, or drop it."""
+        raw = pack(peer.address)
+        check(lib.um_policy_receive(self._sb, cookie, raw, peer.port, error), "answer")
 
     def sockets(self) -> list[Socket]:
         """Return the view's sockets."""

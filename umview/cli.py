@@ -196,7 +196,7 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
 
     ignores_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL) == signal.SIG_IGN
     mask = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, front.TAKEN))
-    mounts = [module.ask(text) for text in request.mounts]
+    mounts, policies = module.ask_all(request.mounts)
     tracing = None
     if request.is_traced:
         fd = None if request.trace_file is None else _create(request.trace_file)
@@ -204,6 +204,7 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
     directory = runtime.create(request.name or f"umview-{os.getpid()}", os.environ)
     job = Job(
         mounts,
+        policies,
         request.command,
         request.pid,
         request.is_verbose,

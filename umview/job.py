@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from umview.module import Asked
+from umview.module import Asked, AskedPolicy
 
 
 class Tracing(NamedTuple):
@@ -25,6 +25,7 @@ class Job(NamedTuple):
 
     Attributes:
         mounts: The stacks of the view, its default one first.
+        policies: What has a say in what its programs do.
         command: The command and its arguments; none with pid.
         pid: The running program that enters the view, or 0.
         is_verbose: Whether to say what is set up.
@@ -37,6 +38,7 @@ class Job(NamedTuple):
     """
 
     mounts: Sequence[Asked]
+    policies: Sequence[AskedPolicy]
     command: Sequence[str]
     pid: int
     is_verbose: bool

@@ -26,13 +26,13 @@ class Deed(IntFlag):
     SEND = 16  # a datagram to a peer that the socket has not been allowed yet
     RECEIVE = 32  # the same the other way; what the socket was allowed to send comes
     # told: Policy.note() hears of it
-    STANDS = 64  # a connection that a program has made, or accepted
-    FAILED = 128  # one could not be made; the error says why
-    ENDED = 256  # a connection that stood, or a datagram socket that had a name
+    CONNECTED = 64  # it stands
+    ACCEPTED = 128
+    FAILED = 256  # it could not be made; the error says why
+    ENDED = 512  # one that was connected or accepted; told within some seconds
 
 
 ASKED = Deed.BIND | Deed.LISTEN | Deed.CONNECT | Deed.ACCEPT | Deed.SEND | Deed.RECEIVE
-TOLD = Deed.STANDS | Deed.FAILED | Deed.ENDED
 
 
 class Name(NamedTuple):

@@ -91,6 +91,8 @@ class _Supervisor:
             asked.mount.prepare(None)
             self._tree.mount(root, root.free_path(asked.module), asked)
         self._filter = self._tree.furnish(root)
+        for policy in job.policies:
+            self._tree.policies.add(root, policy)
         chosen = tracer.choose(job.tracer)
         self._tracer = chosen.tracer
         self._filter |= self._tracer.filter
@@ -284,6 +286,8 @@ class _Supervisor:
                     self._tree.drop(event.stack)
                 case EventKind.CARD:
                     self._heard(event)
+                case EventKind.ACT:
+                    self._tree.policies.heard(event)
                 case EventKind.CALL:
                     if self._trace:
                         self._trace.add(event.data)

@@ -19,6 +19,7 @@ from umview.view import FOLDERS, Card, Filter, Service, Stack, StackKind, lo
 if TYPE_CHECKING:
     from umview._ffi import Switchboard
     from umview.loop import Loop
+    from umview.policies import Policies
 
 DEFAULT = f"{NET}default"
 """Where the stack is that programs get that ask for none."""
@@ -45,6 +46,7 @@ class View:
         number: Its number on the switchboard.
         name: What it is called.
         parent: The enclosing view; None: it is the outermost.
+        depth: How many views enclose it.
         keeper: The process that is its root; of the outermost, the supervisor.
         mounts: Its stacks by their paths.
         entered: Processes that came in while it ran, with what they started.
@@ -56,6 +58,7 @@ class View:
         self.number = number
         self.name = name
         self.parent = parent
+        self.depth: int = parent.depth + 1 if parent else 0
         self.keeper = keeper
         self.mounts: dict[str, Mounted] = {}
         self.entered: list[int] = []
@@ -107,6 +110,16 @@ class Tree:
         self._switchboard = switchboard
         self._loop = loop
         self._runtime = runtime
+        self._policies: Policies | None = None
+
+    @property
+    def policies(self) -> Policies:
+        """What policies the views have."""
+        if self._policies is None:
+            from umview.policies import Policies
+
+            self._policies = Policies(self._switchboard, self)
+        return self._policies
 
     @property
     def root(self) -> View:
@@ -150,6 +163,7 @@ class Tree:
         self._loop.watch(special.fileno(), lambda: self.came(view, path, special))
         self._switchboard.set_mount(view.number, path, stack.number, special.file)
         mounted = view.mounts[path] = Mounted(asked, stack.number, special)
+        self.cover()
         return mounted
 
     def furnish(self, view: View) -> Filter:
@@ -177,6 +191,7 @@ class Tree:
 
             files.forget(self._runtime, number)
             del self.stacks[number], self.modules[number]
+            self.cover()
 
     def native(self) -> Stack:
         """Return the kernel's stack, as a default for those who come from outside."""
@@ -187,6 +202,11 @@ class Tree:
         number = self._switchboard.add_stack(kind, ipv4=True, ipv6=True)
         self._keep(Stack(number, kind), "umnetnative")
         return self.stacks[number]
+
+    def cover(self) -> None:
+        """Let the policies have their say, after stacks or mounts have changed."""
+        if self._policies:
+            self._policies.changed()
 
     def _context(self, view: View) -> Context:
         where = partial(self._at, view)
@@ -211,6 +231,7 @@ class Tree:
     def _keep(self, stack: Stack, module: str) -> None:
         self.stacks[stack.number] = stack
         self.modules[stack.number] = module
+        self.cover()
         for service in stack.services:
             for fd in service.filenos():
                 self._loop.watch(fd, partial(self._wanted, service))

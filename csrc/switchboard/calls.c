@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "policy.h"
 #include "tracer.h"
 
 #ifndef __NR_open
@@ -225,7 +226,9 @@ um_verdict um_socket_open(struct um_call *call, struct um_stack *stack,
     if (stack->kind == UM_STACK_GONE)
         return -ENETDOWN;
     if (stack->kind == UM_STACK_NATIVE)
-        return socket_native(call, domain, type, protocol);
+        return um_is_policed(call) && domain != AF_UNIX
+                   ? -EPERM
+                   : socket_native(call, domain, type, protocol);
     if (stack->kind == UM_STACK_NULL)
         return -EAFNOSUPPORT;
     int flags = type & (SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -316,8 +319,11 @@ um_verdict um_handle_bind(struct um_call *call)
     }
     if (sock->domain == AF_INET6 && sock->v6only && um_addr_is_v4(name.addr))
         return -EINVAL;
-    um_verdict verdict = sock->type == SOCK_STREAM ? um_stream_bind(call, &name)
-                                                   : um_dgram_bind(call, &name);
+    um_verdict verdict = um_policy_ask(call, UM_DEED_BIND, &name, NULL);
+    if (verdict != UM_ALLOWED)
+        return verdict;
+    verdict = sock->type == SOCK_STREAM ? um_stream_bind(call, &name)
+                                        : um_dgram_bind(call, &name);
     /* It can reach nothing else any more, and the option says so. */
     if (verdict == 0 && sock->domain == AF_INET6 &&
         !um_addr_is_any(name.addr) && !um_addr_is_v4(name.addr))

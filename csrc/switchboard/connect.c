@@ -34,6 +34,7 @@
 #include "dgram.h"
 #include "options.h"
 #include "packet.h"
+#include "policy.h"
 #include "stream.h"
 #include "tracer.h"
 #include "uplink.h"
@@ -80,8 +81,8 @@ static void unstuff(int program, int end, int junk)
 }
 
 /* The surrogate of a refused non-blocking connect. */
-static void used_up(struct um_sock *sock, int program, int end, int junk,
-                    int error)
+static void used_up(struct um_switchboard *sb, struct um_sock *sock,
+                    int program, int end, int junk, int error)
 {
     if (!junk)
         (void)!send(program, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -89,6 +90,7 @@ static void used_up(struct um_sock *sock, int program, int end, int junk,
     sock->state = UM_FAILED;
     sock->error = error;
     sock->unread_result = true;
+    um_policy_note(sb, sock, UM_DEED_FAILED, error);
     if (!sock->port_bound)
         um_port_release(sock);
 }
@@ -104,7 +106,7 @@ static um_verdict refuse(struct um_call *call, int error)
     int end = um_attach(call->sb, call->fd);
     if (end < 0)
         return -error;
-    used_up(sock, call->fd, end, 0, error);
+    used_up(call->sb, sock, call->fd, end, 0, error);
     return -EINPROGRESS;
 }
 
@@ -136,6 +138,8 @@ static int replace_surrogate(struct um_call *call)
         close(fd);
         return -ENOMEM;
     }
+    sock->tid = old->tid;
+    sock->number = old->number;
     sock->options = old->options;
     old->options = NULL;
     um_options_to_surrogate(sock, fd);
@@ -261,7 +265,7 @@ void um_dial_fail(struct um_dial *dial, int error)
     struct um_sock *sock = dial->sock;
     struct um_switchboard *sb = dial->sb;
     if (sock && error) {
-        used_up(sock, dial->program, dial->end, dial->junk, error);
+        used_up(sb, sock, dial->program, dial->end, dial->junk, error);
         dial->end = -1;
         um_wake(sb, sock, true);
     } else if (!sock && dial->host >= 0) {
@@ -288,6 +292,7 @@ static void established(struct um_dial *dial)
     sock->state = UM_CONNECTED;
     sock->unread_result = true;
     unstuff(dial->program, dial->end, dial->junk);
+    um_policy_note(dial->sb, sock, UM_DEED_CONNECTED, 0);
     um_wake(dial->sb, sock, true);
 }
 
@@ -469,6 +474,7 @@ static um_verdict stands(struct um_call *call)
     struct um_sock *sock = call->sock;
     um_kick_writers(call->fd);
     sock->state = UM_CONNECTED;
+    um_policy_note(call->sb, sock, UM_DEED_CONNECTED, 0);
     sock->unread_result = um_call_nonblocking(call, 0);
     if (sock->unread_result)
         return -EINPROGRESS;
@@ -591,11 +597,15 @@ static um_verdict connect_state(struct um_call *call)
     return rc < 0 ? rc : 1;
 }
 
-um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
+/* Will connect_state() let it connect? */
+static bool begins(const struct um_sock *sock)
 {
-    um_verdict verdict = connect_state(call);
-    if (verdict != 1)
-        return verdict;
+    return sock->state == UM_FRESH || sock->state == UM_CLOSED ||
+           (sock->state == UM_FAILED && !sock->unread_result);
+}
+
+static um_verdict connect_to(struct um_call *call, const struct um_name *name)
+{
     struct um_sock *sock = call->sock;
     struct um_name to;
     uint8_t source[16];
@@ -630,6 +640,31 @@ um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
         return connect_by_packets(call, sock, &to);
     return road == UM_ROAD_LOCAL ? connect_local(call, sock, &to)
                                  : connect_out(call, &to);
+}
+
+/* Tell of a connect that has failed at once; the others are told of where that
+ * turns out. */
+static um_verdict told(struct um_call *call, const struct um_name *name,
+                       um_verdict verdict)
+{
+    struct um_sock *sock = call->sock;
+    if (verdict >= 0 || verdict == UM_PARKED || sock->state != UM_FRESH)
+        return verdict;
+    sock->peer = *name;
+    um_policy_note(call->sb, sock, UM_DEED_FAILED, (int)-verdict);
+    return verdict;
+}
+
+um_verdict um_stream_connect(struct um_call *call, const struct um_name *name)
+{
+    if (begins(call->sock)) {
+        um_verdict allowed =
+            um_policy_ask(call, UM_DEED_CONNECT, &call->sock->local, name);
+        if (allowed != UM_ALLOWED)
+            return allowed;
+    }
+    um_verdict verdict = connect_state(call);
+    return verdict == 1 ? told(call, name, connect_to(call, name)) : verdict;
 }
 
 um_verdict um_stream_disconnect(struct um_call *call)

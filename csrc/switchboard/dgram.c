@@ -37,7 +37,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "dgram.h"
+#include "policy.h"
 #include "uplink.h"
 
 /* Room for a burst: the kernel's default holds 92 datagrams of 1200 bytes. */
@@ -209,6 +209,14 @@ void um_dgram_deliver(struct um_switchboard *sb, struct um_sock *sock,
     if (!sock || (came_in && sock->state == UM_CONNECTED &&
                   !um_name_equal(&arrival->from, &sock->peer)))
         return;
+    if (!(sock->stack->deeds & UM_DEED_RECEIVE) ||
+        !um_policy_holds(sb, sock, arrival, data))
+        um_dgram_hand_over(sb, sock, arrival, data);
+}
+
+void um_dgram_hand_over(struct um_switchboard *sb, struct um_sock *sock,
+                        struct um_arrival *arrival, const void *data)
+{
     const uint8_t *at = data;
     size_t left = arrival->len, step = arrival->segment;
     if (step && um_option_int(sock, IPPROTO_UDP, UDP_GRO, 0))
@@ -600,7 +608,12 @@ um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
     struct um_sock *sock = call->sock;
     struct um_name peer = *name, host;
     uint8_t source[16];
+    um_verdict verdict =
+        um_policy_ask(call, UM_DEED_CONNECT, &sock->local, name);
+    if (verdict != UM_ALLOWED)
+        return verdict;
     um_dgram_drain(call->sb, sock);
+    um_policy_told_end(call->sb, sock);
     if (sock->state == UM_CONNECTED)
         forget_address(sock);
     int rc = um_dgram_check_dest(sock, &peer);
@@ -610,8 +623,11 @@ um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
         rc = -EINVAL;
     if (rc >= 0)
         rc = um_dgram_autobind(sock);
-    if (rc < 0)
+    if (rc < 0) {
+        sock->peer = peer;
+        um_policy_note(call->sb, sock, UM_DEED_FAILED, -rc);
         return rc;
+    }
     if (um_addr_is_multicast(peer.addr) && um_addr_is_v4(peer.addr))
         um_stack_card_address(
             sock->stack, um_options_multicast_card(sock, true), true, source);
@@ -619,6 +635,8 @@ um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
         memcpy(sock->local.addr, source, 16);
     sock->peer = peer;
     sock->state = UM_CONNECTED;
+    sock->told_end = false;
+    um_policy_note(call->sb, sock, UM_DEED_CONNECTED, 0);
     return 0;
 }
 
@@ -626,6 +644,7 @@ um_verdict um_dgram_disconnect(struct um_call *call)
 {
     struct um_sock *sock = call->sock;
     um_dgram_drain(call->sb, sock);
+    um_policy_told_end(call->sb, sock);
     forget_address(sock);
     if (sock->dgram->auto_port) {
         um_port_release(sock);

@@ -109,6 +109,9 @@ bool um_dgram_put(struct um_switchboard *sb, struct um_sock *sock,
 /* The same and run the oldest stopped receive: sb->scratch is lost. */
 void um_dgram_deliver(struct um_switchboard *sb, struct um_sock *sock,
                       struct um_arrival *arrival, const void *data);
+/* The same, whoever it is from: it was allowed. */
+void um_dgram_hand_over(struct um_switchboard *sb, struct um_sock *sock,
+                        struct um_arrival *arrival, const void *data);
 /* Make poll see that there is an error, pending or in the queue. */
 void um_dgram_alert(struct um_switchboard *sb, struct um_sock *sock);
 /* The opposite, once there is none: program_fd is a copy of its end. */

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "../pump/pump.h"
+#include "policy.h"
 #include "trace.h"
 #include "uplink.h"
 
@@ -258,6 +259,8 @@ void um_sock_destroy(struct um_switchboard *sb, struct um_sock *sock)
         at = &(*at)->next;
     if (*at)
         *at = sock->next;
+    um_policy_told_end(sb, sock);
+    um_policed_destroy(sock);
     while (!um_list_empty(&sock->waiters))
         um_unpark(UM_CONTAINER(sock->waiters.next, struct um_parked, waiters),
                   -EBADF);

@@ -29,6 +29,7 @@
 
 #include "dgram.h"
 #include "messages.h"
+#include "policy.h"
 
 enum {
     SLOTS_MAX = 1024, /* UIO_MAXIOV */
@@ -132,6 +133,11 @@ static um_verdict send_datagram(struct um_call *call, const struct message *m,
     int named = read_destination(call, m, &dest);
     if (named < 0)
         return named;
+    if (named) {
+        um_verdict verdict = um_policy_ask_send(call, &dest);
+        if (verdict != UM_ALLOWED)
+            return verdict;
+    }
     bool v4 = um_addr_is_v4(named ? dest.addr : sock->peer.addr);
     int rc = um_control_read(call, m->control, m->control_len,
                              v4 || sock->domain == AF_INET, &how);
@@ -241,6 +247,7 @@ um_verdict um_handle_sendmmsg(struct um_call *call)
         struct message m;
         uint64_t at = call->args[1] + done * sizeof(struct message_slot);
         verdict = um_read(call, at, &m, sizeof m);
+        call->seen = done;
         if (verdict == 0)
             verdict = send_message(call, &m, flags);
         if (verdict < 0)

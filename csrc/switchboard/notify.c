@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "loop.h"
+#include "policy.h"
 #include "trace.h"
 #include "tracer.h"
 
@@ -230,6 +231,7 @@ static bool resume(struct um_parked *p)
     um_verdict verdict = p->verdict;
     detach(p);
     release(p);
+    call.brief = false;
     /* The number may lead to another socket by now. */
     if (verdict != UM_PARKED)
         ;
@@ -300,6 +302,14 @@ void um_unpark(struct um_parked *parked, um_verdict verdict)
     parked->verdict = verdict;
     um_list_remove(&parked->waiters);
     run_again(parked);
+}
+
+void um_parked_resume(struct um_parked *parked)
+{
+    if (um_call_valid(&parked->call))
+        run_again(parked);
+    else
+        abandon(parked);
 }
 
 void um_wake(struct um_switchboard *sb, struct um_sock *sock, bool wake_all)
@@ -430,11 +440,12 @@ struct um_parked *um_parked_find(struct um_switchboard *sb, uint64_t id)
 
 int um_parked_timeout_ms(struct um_switchboard *sb)
 {
-    int64_t now = um_now_ms(), best = -1;
+    int64_t now = um_now_ms(), best = um_policy_due_ms(sb);
     if (sb->parked_count) {
         if (!sb->next_sweep_ms)
             sb->next_sweep_ms = now + SWEEP_MS;
-        best = sb->next_sweep_ms;
+        if (best < 0 || sb->next_sweep_ms < best)
+            best = sb->next_sweep_ms;
     }
     if (sb->leaving && (best < 0 || sb->next_look_ms < best))
         best = sb->next_look_ms;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "packet.h"
+#include "policy.h"
 #include "python.h"
 #include "stream.h"
 
@@ -30,6 +31,8 @@ enum order_kind {
     ORDER_WRITE,
     ORDER_ANSWER,
     ORDER_OPEN,
+    ORDER_POLICY,
+    ORDER_RECEIVE,
     ORDER_NETLINK,
     ORDER_TELL,
     ORDER_LINE,
@@ -48,7 +51,8 @@ struct work {
 struct order {
     struct order *next;
     enum order_kind kind;
-    uint64_t id;      /* notification; or cookie for ORDER_NETLINK, or stack */
+    uint64_t id;      /* notification; or cookie for ORDER_NETLINK and
+                         ORDER_RECEIVE, or stack */
     uint64_t address; /* for ORDER_OPEN: the flags; for ORDER_TELL: the group */
     int64_t value;    /* a verdict; a descriptor for ORDER_OPEN */
     size_t len;
@@ -150,11 +154,17 @@ static um_verdict never(struct um_call *call)
 
 um_verdict um_ask_python(struct um_call *call, struct um_event *event)
 {
+    return um_ask_python_then(call, never, event);
+}
+
+um_verdict um_ask_python_then(struct um_call *call, um_handler *handler,
+                              struct um_event *event)
+{
     event->id = call->id;
     event->pid = call->tid;
     event->view = um_view_of(call);
     call->brief = true;
-    um_verdict verdict = um_park(call, never, NULL);
+    um_verdict verdict = um_park(call, handler, NULL);
     if (verdict == UM_PARKED)
         um_tell_python(call->sb, event);
     else
@@ -285,6 +295,25 @@ int um_answer_open(struct um_switchboard *sb, uint64_t id, int fd,
         kick(sb->kick_fd);
     else
         close(fd);
+    return rc;
+}
+
+int um_policy_answer(struct um_switchboard *sb, uint64_t id, int error)
+{
+    int rc = order(sb, ORDER_POLICY, id, 0, error, NULL, 0);
+    if (rc == 0)
+        kick(sb->kick_fd);
+    return rc;
+}
+
+int um_policy_receive(struct um_switchboard *sb, uint64_t cookie,
+                      const uint8_t *address, int port, int error)
+{
+    struct um_name peer = {.port = (uint16_t)port};
+    memcpy(peer.addr, address, sizeof peer.addr);
+    int rc = order(sb, ORDER_RECEIVE, cookie, 0, error, &peer, sizeof peer);
+    if (rc == 0)
+        kick(sb->kick_fd);
     return rc;
 }
 
@@ -446,6 +475,9 @@ static bool carry_out_for_all(struct um_switchboard *sb, const struct order *o)
         if (sock)
             um_netlink_deliver(sb, sock, o->data, o->len);
         return true;
+    case ORDER_RECEIVE:
+        um_policy_release(sb, o->id, (const void *)o->data, (int)o->value);
+        return true;
     case ORDER_TELL:
         if (sb->stacks[o->id])
             um_netlink_spread(sb, sb->stacks[o->id], (int)o->address, o->data,
@@ -460,6 +492,7 @@ static bool carry_out_for_all(struct um_switchboard *sb, const struct order *o)
         return true;
     case ORDER_WRITE:
     case ORDER_ANSWER:
+    case ORDER_POLICY:
     case ORDER_OPEN:
         break;
     }
@@ -485,6 +518,8 @@ static void carry_out(struct um_switchboard *sb, const struct order *o)
         return;
     if (o->kind == ORDER_ANSWER)
         um_unpark(parked, o->value);
+    else if (o->kind == ORDER_POLICY)
+        um_policy_answered(parked, (int)o->value);
     else if (um_write(&parked->call, o->address, o->data, o->len) < 0)
         um_unpark(parked, -EFAULT);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "packet.h"
+#include "policy.h"
 #include "python.h"
 #include "views.h"
 
@@ -73,6 +74,7 @@ void um_conn_over(struct um_switchboard *sb, struct um_conn *conn)
     if (conn->holder)
         *conn->holder = NULL;
     if (conn->sock) {
+        um_policy_told_end(sb, conn->sock);
         /* The program may still hold its end (after a reset, or its own
          * shutdown), so the entry is left to the collector. */
         conn->sock->reports_end = false;

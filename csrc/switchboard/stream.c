@@ -31,6 +31,7 @@
 
 #include "dgram.h"
 #include "packet.h"
+#include "policy.h"
 #include "stream.h"
 #include "tracer.h"
 
@@ -213,6 +214,10 @@ um_verdict um_handle_listen(struct um_call *call)
     if (sock->state != UM_FRESH && sock->state != UM_LISTENING)
         return -EINVAL;
     if (sock->state == UM_FRESH) {
+        um_verdict verdict =
+            um_policy_ask(call, UM_DEED_LISTEN, &sock->local, NULL);
+        if (verdict != UM_ALLOWED)
+            return verdict;
         /* Its wildcard address, or a chosen one that still lacks a port. */
         struct um_name any = sock->local;
         any.port = 0;
@@ -344,6 +349,59 @@ bool um_listen_take(struct um_sock *sock, struct um_name *peer)
     return true;
 }
 
+/* The connection that next_offer() is about to take, or NULL. */
+static const struct um_offer *coming(const struct um_listen *l)
+{
+    if (!um_list_empty(&l->returned))
+        return UM_CONTAINER(l->returned.next, struct um_offer, list);
+    for (struct um_list *i = l->offers.next; i != &l->offers; i = i->next)
+        if (!UM_CONTAINER(i, struct um_offer, list)->dummy)
+            return UM_CONTAINER(i, struct um_offer, list);
+    return NULL;
+}
+
+/* Take what is coming by a descriptor of our own, and close it. */
+static void turn_away(struct um_call *call)
+{
+    struct um_listen *l = call->sock->listen;
+    struct um_offer *offer = take_first(&l->returned);
+    while (!offer) {
+        int fd = accept4(call->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (l->pending)
+            l->pending--;
+        offer = take_first(&l->offers);
+        if (offer && offer->dummy) {
+            free_offer(offer);
+            offer = NULL;
+        }
+        if (fd >= 0)
+            close(fd);
+        if (fd < 0 && !offer)
+            return;
+    }
+    free_offer(offer);
+}
+
+/* Ask for the next connection, and pass over those that are denied. Return:
+ * UM_ALLOWED: it may be taken; or the question's verdict. */
+static um_verdict ask_for_next(struct um_call *call)
+{
+    for (;;) {
+        struct pollfd p = {.fd = call->fd, .events = POLLIN};
+        const struct um_offer *next = coming(call->sock->listen);
+        if (!next || poll(&p, 1, 0) <= 0 || !(p.revents & POLLIN))
+            return UM_ALLOWED;
+        um_verdict verdict =
+            um_policy_ask(call, UM_DEED_ACCEPT, &next->local, &next->peer);
+        if (verdict == UM_ALLOWED || verdict == UM_PARKED ||
+            verdict != -call->word.error)
+            return verdict;
+        turn_away(call);
+        call->word.deed = 0;
+        um_dials_room(call->sb, call->sock);
+    }
+}
+
 /* Take the next connection of the queue. Return: NULL if there is none, or, in
  * *rc, an errno of accept(2). */
 static struct um_offer *next_offer(struct um_call *call, int flags, int *rc)
@@ -427,6 +485,7 @@ static void register_accepted(struct um_call *call, struct um_offer *offer,
             offer->conn = NULL;
             um_packet_options(sock);
         }
+        um_policy_note(call->sb, sock, UM_DEED_ACCEPTED, 0);
     }
     free_offer(offer);
 }
@@ -443,6 +502,11 @@ static um_verdict accept_with(struct um_call *call, int flags)
         return -EOPNOTSUPP;
     if (sock->state != UM_LISTENING)
         return -EINVAL;
+    if (sock->stack->deeds & UM_DEED_ACCEPT) {
+        um_verdict verdict = ask_for_next(call);
+        if (verdict != UM_ALLOWED)
+            return verdict;
+    }
     rc = 0;
     struct um_offer *offer = next_offer(call, flags, &rc);
     if (!offer) {

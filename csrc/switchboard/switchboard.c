@@ -26,6 +26,7 @@
 #include "../pump/pump.h"
 #include "loop.h"
 #include "packet.h"
+#include "policy.h"
 #include "python.h"
 #include "stream.h"
 #include "tracer.h"
@@ -141,7 +142,7 @@ static void *run(void *arg)
         um_run_wakes(sb);
         um_stacks_tick(sb);
         um_streams_reap(sb);
-        um_collect(sb, false);
+        um_collect(sb, um_policy_is_due(sb));
         free_later(sb);
     }
     return NULL;
@@ -322,6 +323,7 @@ void um_switchboard_stop(struct um_switchboard *sb)
 {
     stop_thread(sb);
     um_parked_drop_all(sb);
+    um_policy_tell_all(sb);
 }
 
 void um_switchboard_destroy(struct um_switchboard *sb)

@@ -84,6 +84,24 @@ struct um_untold {
     bool sure; /* nobody waited for the answer */
 };
 
+/* An end of a socket: IPv6, or IPv4 as ::ffff:a.b.c.d; port in host order. */
+struct um_name {
+    uint8_t addr[16];
+    uint16_t port;
+    uint32_t scope;
+};
+
+/* What a policy was asked for a call, and its answer. */
+struct um_word {
+    uint32_t deed; /* 0: nothing */
+    int error;
+    uint64_t cookie;
+    struct um_name name;
+    /* Of the call, for when it goes on. */
+    bool again;
+    int64_t deadline_ms;
+};
+
 /* A stopped call. On the stack of the loop, or inside a struct um_parked. */
 struct um_call {
     struct um_switchboard *sb;
@@ -103,13 +121,15 @@ struct um_call {
     bool brief;          /* parked for an answer that comes at once */
     int64_t deadline_ms; /* CLOCK_MONOTONIC; kept over parkings; 0: none */
     int64_t limit_ns;    /* recvmmsg: its own limit; CLOCK_MONOTONIC */
-    uint32_t seen;       /* recvmmsg: datagrams that waited before */
+    uint32_t seen;       /* recvmmsg: datagrams that waited before; sendmmsg:
+                            that were sent before */
     /* Called when the call was abandoned before our answer came. */
     void (*undo)(struct um_call *call);
     void *undo_arg;
     int undo_count;         /* of datagrams taken */
     int error;              /* that getsockopt(SO_ERROR) takes */
     struct um_trace *trace; /* trace.h; NULL: nothing is traced */
+    struct um_word word;    /* of a policy */
 };
 
 typedef um_verdict um_handler(struct um_call *call);
@@ -138,13 +158,6 @@ struct um_parked {
 };
 
 /* ---- names ---- */
-
-/* An end of a socket: IPv6, or IPv4 as ::ffff:a.b.c.d; port in host order. */
-struct um_name {
-    uint8_t addr[16];
-    uint16_t port;
-    uint32_t scope;
-};
 
 bool um_addr_is_v4(const uint8_t addr[16]);
 bool um_addr_is_any(const uint8_t addr[16]);      /* :: or 0.0.0.0 */
@@ -228,6 +241,8 @@ struct um_sock {
     bool armed;      /* stream: um_stream_arm_reset() was asked for */
     int error;       /* pending SO_ERROR, > 0 */
     bool shut_read, shut_write;
+    bool told_end;    /* ... to policies */
+    int user;         /* 1 + the number of its user's view; 0: not asked for */
     bool reports_end; /* its end is reported (by the pump, or by HUP on our
                          end): the collector leaves it alone */
     pid_t tid;        /* where its descriptor was seen last: ... */
@@ -249,6 +264,7 @@ struct um_sock {
     /* uplink.h: of a socket, those that stand for it in enclosing views' stacks
      * (linked by their own `outer`); of one of these, whom it stands for. */
     struct um_sock *outer, *inner;
+    struct um_policed *policed; /* of policy.c, or NULL */
 };
 
 /* Make the entry for a fresh surrogate fd (which stays the caller's).
@@ -343,6 +359,8 @@ void um_wake(struct um_switchboard *sb, struct um_sock *sock, bool wake_all);
 struct um_parked *um_parked_find(struct um_switchboard *sb, uint64_t id);
 /* Answer a parked call and free it. */
 void um_unpark(struct um_parked *parked, um_verdict verdict);
+/* Run its handler again, if the call still stands. */
+void um_parked_resume(struct um_parked *parked);
 /* Install fd (which stays the caller's) in the caller's process and answer
  * the call with its number there. cloexec: O_CLOEXEC or 0.
  * Return: the number, or -ENOENT (abandoned: undo what was done), ... */
@@ -381,6 +399,9 @@ __attribute__((format(printf, 3, 4))) void
 um_log(struct um_switchboard *sb, int level, const char *fmt, ...);
 /* Hand a call to Python: parks it. Takes data (malloced). */
 um_verdict um_ask_python(struct um_call *call, struct um_event *event);
+/* The same, and run handler when um_policy_answer() has come. */
+um_verdict um_ask_python_then(struct um_call *call, um_handler *handler,
+                              struct um_event *event);
 /* An event without a call. */
 void um_tell_python(struct um_switchboard *sb, struct um_event *event);
 void um_python_kicked(struct um_switchboard *sb);
@@ -412,6 +433,8 @@ struct um_stack {
     struct um_line *line;    /* packet.h; NULL: no packet cards */
     struct um_stack *uplink; /* behind nat0; NULL: the host */
     bool leaving;            /* it is to be removed when unused */
+    uint32_t deeds;          /* that policies want to know of: policy.h */
+    uint32_t policies;       /* changes of them */
 };
 /* Is it one of the stack's own (all of 127/8 is)? */
 bool um_stack_owns(const struct um_stack *stack, const uint8_t addr[16]);
@@ -773,8 +796,10 @@ struct um_switchboard {
     struct um_dgrams *dgrams;
     struct um_python *python;
     bool running;
-    bool tracing; /* calls are told of: trace.h */
-    bool more;    /* the tracer is to be asked again at once */
+    bool tracing;    /* calls are told of: trace.h */
+    bool tells_ends; /* a policy wants to know of ended connections */
+    int64_t next_ends_ms;
+    bool more; /* the tracer is to be asked again at once */
     volatile int stop;
     unsigned long thread;
     uint64_t serial;

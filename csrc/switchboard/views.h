@@ -26,6 +26,7 @@ struct um_view {
     /* Where standard is NULL: the place that its first process had before. */
     const struct um_place *outer;
     struct um_place *places;
+    bool policed; /* um_view_police() */
     bool entered; /* somebody has been put into it */
     bool native;  /* a stack of its leads or has led to the host's network */
 };

@@ -19,6 +19,7 @@ LAYERS = (
     {"requests"},
     {"described"},
     {"views"},
+    {"policies"},
     {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
     {"procnet", "trace"},
     {"module", "tracer", "running", "runtime", "link", "dns_answer", "trace_args"},
