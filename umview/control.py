@@ -109,6 +109,11 @@ class Visitor:
         """Return what is readable when it asks or leaves."""
         return self._sock.fileno()
 
+    @property
+    def has_left(self) -> bool:
+        """Whether it is gone, and nobody reads an answer."""
+        return self._sock.fileno() < 0
+
     def receive(self) -> bytes:
         """Take a message; none: it has left."""
         try:
@@ -178,7 +183,20 @@ def answer(
 class Caller:
     """The other end: whoever wants something of a view."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    @classmethod
+    def inside(cls) -> Caller:
+        """Knock at the door of the view that we are in.
+
+        Raises:
+            OSError: Nobody answers.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def outside(cls, folder: str) -> Caller:
         """Knock at a view's door.
 
         Args:
@@ -187,15 +205,16 @@ class Caller:
         Raises:
             OSError: As connect(2); ECONNREFUSED or ENOENT: nobody is at home.
         """
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         try:
-            self.sock.connect(f"/proc/self/fd/{here}/{_NAME}")
+            sock.connect(f"/proc/self/fd/{here}/{_NAME}")
         except OSError:
-            self.sock.close()
+            sock.close()
             raise
         finally:
             os.close(here)
+        return cls(sock)
 
     def ask(self, do: str, **words: object) -> Message:
         """Ask for something.
@@ -203,8 +222,27 @@ class Caller:
         Raises:
             UmviewError: It cannot be done, or the view has ended.
         """
+        self.begin(do, **words)
+        return self.end()
+
+    def begin(self, do: str, **words: object) -> None:
+        """Ask for something; `end` gives the answer.
+
+        Raises:
+            UmviewError: The view has ended.
+        """
         try:
             self.sock.send(_encode({"do": do, **words}))
+        except OSError as exc:
+            raise UmviewError(f"the view does not answer: {exc.strerror}") from exc
+
+    def end(self) -> Message:
+        """Wait for the answer.
+
+        Raises:
+            UmviewError: It cannot be done, or the view has ended.
+        """
+        try:
             data = self.sock.recv(LONGEST)
         except OSError as exc:
             raise UmviewError(f"the view does not answer: {exc.strerror}") from exc

@@ -1,30 +1,40 @@
-"""``umctl``: look at views that run, enter them, and end them."""
+"""``umctl``: look at views that run, change them, enter them, and end them."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
+import select
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, TypeAlias
 
-import psutil
-from rich.console import Console
-from rich.table import Table
-
-from umview import runtime
-from umview.control import Caller
+from umview import doors
+from umview.control import Caller, Message
 from umview.errors import FAILED, UmviewError
 
-_TRY = 0.05  # seconds between two looks at what has not ended yet
 _SECONDS = 3.0
+_PATIENCE = 1.0  # seconds, after which it is said what is waited for
 _EPILOG = """\
-A VIEW is named as `umctl ls` shows it; it may be left out where one view runs.
+Outside of views, VIEW and -V VIEW name one of yours, as `umctl ls` shows them; where
+only one runs they may be left out. Inside of a view the one that is meant is the own
+one, and those that can be named are the ones in it.
+
+Examples:
+  umctl ls                              what runs, and who is connected to whom
+  umctl mount -t umnetlwipv6 -o vd0=vde:///tmp/lan,dhcp none /dev/net/lan
+                                        one more stack for the view, while it runs
+  umctl umount /dev/net/lan             ... and no more
+  umctl attach web bash                 a shell in the view called web
+  umctl attach web --pid 4711           a program that runs goes on in it
+  umctl shutdown -V web 10              end it, by SIGTERM, after 10 s by SIGKILL
+
+The exit status is 0, or 125 with a line that says why; of attach it is the command's.
 """
+
+_Row: TypeAlias = dict[str, Any]
 
 
 def main() -> int:
@@ -33,145 +43,190 @@ def main() -> int:
     Returns:
         The exit status.
     """
+    return run(_parser(), sys.argv[1:])
+
+
+def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    """Do what a command line asks for.
+
+    Args:
+        parser: Reads it; its results have a function "run".
+        words: The command line.
+
+    Returns:
+        The exit status.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    args = _parser().parse_args()
     try:
-        status: int = args.run(args)
+        args = parser.parse_args(words)
+        args.run(args)
     except UmviewError as exc:
-        sys.stderr.write(f"umctl: {exc}\n")
+        sys.stderr.write(f"{parser.prog.split()[0]}: {exc}\n")
         return FAILED
-    return status
+    return 0
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command line, and has one line to say of a wrong one."""
+
+    def __init__(self, **words: Any) -> None:  # noqa: ANN401 - as argparse has them
+        super().__init__(
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **words,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong."""
+        raise UmviewError(f"{message}; `{self.prog} --help` shows what can be said")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="umctl", description=__doc__, epilog=_EPILOG, allow_abbrev=False
-    )
+    parser = Parser(prog="umctl", description=__doc__, epilog=_EPILOG)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, run: object) -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    def command(
+        name: str, text: str, run: Callable[[argparse.Namespace], None]
+    ) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
         one.set_defaults(run=run)
+        if name not in ("ls", "attach"):
+            one.add_argument("-V", dest="view", metavar="VIEW", help="which view")
         return one
 
-    ls = command("ls", "list views, with what is in them", _ls)
-    ls.add_argument("view", nargs="?", help="this one only")
+    ls = command("ls", "list views, with what is in them", list_views)
+    ls.add_argument("view", nargs="?", metavar="VIEW", help="this one only")
     ls.add_argument("--json", action="store_true", help="for scripts")
+    mount = command("mount", "mount a stack at a path of a view", mount_stack)
+    mount.add_argument("-t", dest="type", required=True, help="its module")
+    mount.add_argument("-o", dest="options", default="", help="its options: A,B=C,...")
+    mount.add_argument("source", metavar="SOURCE", help="none; or see the module")
+    mount.add_argument("path", metavar="PATH", help="as /dev/net/work")
+    umount = command("umount", "take a stack away", umount_stack)
+    umount.add_argument(
+        "-l", dest="lazily", action="store_true", help="when its last socket is closed"
+    )
+    umount.add_argument("path", metavar="PATH")
+    add = command("add", "load a module", add_module)
+    add.add_argument("module", metavar="MODULE[,OPTION...]", help="as after umview -p")
+    delete = command("del", "unload a module", delete_module)
+    delete.add_argument("module", metavar="MODULE|PATH", help="as modules shows it")
+    modules = command("modules", "list the modules that are loaded", list_modules)
+    modules.add_argument("--json", action="store_true", help="for scripts")
+    modules.add_argument(
+        "--known", action="store_true", help="those that could be, and need no view"
+    )
+    name = command("name", "show the name of a view, or give it another", name_view)
+    name.add_argument("name", nargs="?", metavar="NEWNAME")
     attach = command("attach", "let a command, or a program that runs, enter", _attach)
-    attach.add_argument("view")
+    attach.add_argument("view", metavar="VIEW")
     attach.add_argument(
         "command",
         nargs=argparse.REMAINDER,
-        help="the command and its arguments; or --pid PID, a program that runs",
+        metavar="COMMAND|--pid PID",
+        help="the command and its arguments; or the number of a program that runs",
     )
-    end = command("shutdown", "end all processes of a view, SIGTERM first", _shutdown)
-    end.add_argument("view", nargs="?")
+    end = command("shutdown", "end all processes of a view, SIGTERM first", shut_down)
     end.add_argument(
-        "seconds", nargs="?", type=float, default=_SECONDS, help="until SIGKILL comes"
+        "seconds",
+        nargs="?",
+        metavar="SECONDS",
+        type=_seconds,
+        default=_SECONDS,
+        help=f"until SIGKILL comes (default: {_SECONDS:.0f})",
     )
-    logged = command("log", "show what a view logs from now on", _log)
-    logged.add_argument("view", nargs="?")
+    logged = command("log", "show what a view has logged", _log)
+    logged.add_argument("-f", dest="follow", action="store_true", help="and goes on to")
     return parser
 
 
-# ---- which views there are ----
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text}: give a number of seconds, as 10")
+    return seconds
 
 
-def _views(name: str | None) -> Iterator[tuple[str, Caller]]:
-    """Knock at the doors of the user's views.
-
-    Raises:
-        UmviewError: The one that is named does not run.
-    """
-    found = False
-    for one, folder in runtime.views(os.environ):
-        if name in (None, one):
-            with contextlib.suppress(OSError):
-                yield one, Caller(folder)
-                found = True
-    if name is not None and not found:
-        raise UmviewError(f"no view is called {name}; `umctl ls` shows those that run")
-
-
-def _one_view(name: str | None) -> tuple[str, Caller]:
-    found = list(_views(name))
-    if not found:
-        raise UmviewError("no view runs; start one with umview")
-    if len(found) > 1:
-        names = ", ".join(one for one, _ in found)
-        raise UmviewError(f"several views run, say which one: {names}")
-    return found[0]
+def _ask(args: argparse.Namespace, do: str, **words: object) -> Message:
+    """Ask something of the view that is meant; say so if it takes a while."""
+    found = doors.find(args.view)
+    found.caller.begin(do, view=found.number, **words)
+    if not select.select((found.caller.sock,), (), (), _PATIENCE)[0]:
+        sys.stderr.write(f"{do}: this takes a while\n")
+    return found.caller.end()
 
 
 # ---- ls ----
 
 
-def _ls(args: argparse.Namespace) -> int:
-    views = [view for name, caller in _views(args.view) for view in _described(caller)]
+def list_views(args: argparse.Namespace) -> None:
+    """Show views, each with what is in it."""
+    if args.view is None:
+        told = [caller.ask("describe") for caller in doors.callers()]
+    else:
+        found = doors.find(args.view)
+        told = [found.caller.ask("describe", view=found.number)]
+    views: list[_Row] = [view for one in told for view in _rows(one, "views")]
     if args.json:
-        json.dump(views, sys.stdout, indent=2)
-        sys.stdout.write("\n")
-        return 0
-    console = Console(highlight=False, soft_wrap=True)
+        _print_json(views)
+        return
     for view in views:
-        _show(console, view)
+        _show(view, _depth(view, views))
     if not views:
-        console.print("no view runs")
+        sys.stdout.write("no view runs\n")
+
+
+def _rows(message: Message, what: str) -> list[_Row]:
+    rows = message[what]
+    assert isinstance(rows, list)
+    return rows
+
+
+def _depth(view: _Row, views: Iterable[_Row]) -> int:
+    above = (view["supervisor"], view["parent"])
+    for other in views:
+        if (other["supervisor"], other["number"]) == above:
+            return _depth(other, views) + 1
     return 0
 
 
-def _described(caller: Caller) -> list[dict[str, Any]]:
-    """Return all that a view tells of itself and of those in it, with processes."""
-    told: dict[str, Any] = caller.ask("describe")
-    views: list[dict[str, Any]] = told["views"]
-    for view in views:
-        entered = view.pop("entered")
-        view["processes"] = [
-            {"pid": process.pid, "command": _command_of(process)}
-            for process in _processes([view["keeper"], *entered])
-        ]
-        view["tracer"] = told["tracer"]
-    return views
-
-
-def _processes(roots: Sequence[int]) -> list[psutil.Process]:
-    """Return the processes of a view: below its keeper, and those that entered."""
-    found: dict[int, psutil.Process] = {}
-    for index, root in enumerate(roots):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(root)
-            several = process.children(recursive=True)
-            for one in [*([process] if index else []), *several]:
-                found[one.pid] = one
-    return [found[pid] for pid in sorted(found)]
-
-
-def _command_of(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline()) or process.name()
-    except psutil.Error:
-        return "?"
-
-
-def _show(console: Console, view: dict[str, Any]) -> None:
-    console.print(f"[bold]{view['name']}[/]  keeper {view['keeper']}, {view['tracer']}")
-    for rows, columns in (
-        (view["cards"], ("path", "card", "up", "mtu", "address", "addresses")),
-        (view["processes"], ("pid", "command")),
-        (view["sockets"], ("path", "protocol", "state", "local", "remote")),
+def _show(view: _Row, depth: int) -> None:
+    _write(f"[bold]{view['name']}[/]  {view['tracer']}, root {view['keeper']}", depth)
+    for what, columns in (
+        ("modules", ("module", "options", "path")),
+        ("cards", ("path", "card", "up", "mtu", "address", "addresses")),
+        ("processes", ("pid", "command")),
+        ("sockets", ("path", "protocol", "state", "local", "remote")),
     ):
-        if rows:
-            console.print(_table(rows, columns))
-    console.print()
+        if view[what]:
+            _write(_table(view[what], columns), depth + 1)
 
 
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 2), header_style="dim")
+def _write(what: object, depth: int = 0) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+
+    # where nobody looks nothing is to be broken into lines
+    width = None if sys.stdout.isatty() else 10_000
+    console = Console(highlight=False, width=width)
+    console.print(Padding(what, (0, 0, 0, 2 * depth), expand=False))  # type: ignore[arg-type]
+
+
+def _table(rows: Sequence[_Row], columns: Sequence[str]) -> object:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
+        table.add_row(*(escape(_cell(row[column])) for column in columns))
     return table
 
 
@@ -181,64 +236,109 @@ def _cell(value: object) -> str:
     return "yes" if value is True else "no" if value is False else str(value)
 
 
+def _print_json(value: object) -> None:
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+# ---- what a view consists of ----
+
+
+def mount_stack(args: argparse.Namespace) -> None:
+    """Mount a stack at a path."""
+    options = [args.options] if args.options else []
+    text = ",".join([args.type, *options])
+    _ask(args, "mount", text=text, path=args.path, cwd=os.getcwd())
+
+
+def umount_stack(args: argparse.Namespace) -> None:
+    """Take a stack away."""
+    _ask(args, "umount", path=args.path, lazily=args.lazily)
+
+
+def add_module(args: argparse.Namespace) -> None:
+    """Load a module; of one that has a stack, show where that is."""
+    told = _ask(args, "add", text=args.module, cwd=os.getcwd())
+    if path := told["path"]:
+        sys.stdout.write(f"{path}\n")
+
+
+def delete_module(args: argparse.Namespace) -> None:
+    """Unload a module."""
+    _ask(args, "del", module=args.module)
+
+
+def list_modules(args: argparse.Namespace) -> None:
+    """Show modules: those that are loaded, or those that are known."""
+    if args.known:
+        from umview import module
+
+        sys.stdout.write("".join(f"{name}\n" for name in module.known()))
+        return
+    rows = _rows(_ask(args, "modules"), "modules")
+    if args.json:
+        _print_json(rows)
+    elif rows:
+        _write(_table(rows, ("module", "options", "path")))
+
+
+def name_view(args: argparse.Namespace) -> None:
+    """Show a view's name, or change it."""
+    if args.name is None:
+        sys.stdout.write(f"{doors.find(args.view).name}\n")
+    else:
+        _ask(args, "name", name=args.name)
+
+
 # ---- enter, end, watch ----
 
 
-def _attach(args: argparse.Namespace) -> int:
-    from umview._ffi import Stage, child_exec
-    from umview.view import Filter
-
-    _, caller = _one_view(args.view)
+def _attach(args: argparse.Namespace) -> None:
     match args.command:
         case []:
             raise UmviewError("attach: name a command to run, or give --pid PID")
         case ["--pid", pid] if pid.isascii() and pid.isdigit():
-            caller.ask("take_in", pid=int(pid))
-            return 0
+            attach_program(args.view, int(pid))
         case ["--pid", *_]:
             raise UmviewError("attach --pid: a process id is a number, as ps shows it")
         case _:
-            pass
-    told = caller.ask("enter")
-    caller.sock.setblocking(True)
-    stage, code = child_exec(
-        caller.sock.fileno(), Filter(int(str(told["filter"]))), args.command
-    )
+            _enter(args.view, args.command)
+
+
+def attach_program(view: str | None, pid: int) -> None:
+    """Let a program that runs enter a view."""
+    found = doors.find(view)
+    found.caller.ask("take_in", pid=pid, view=found.number)
+
+
+def _enter(view: str, command: Sequence[str]) -> NoReturn:
+    from umview._ffi import Stage, child_exec
+    from umview.view import Filter
+
+    found = doors.find(view)
+    told = found.caller.ask("enter", view=found.number)
+    sock = found.caller.sock
+    sock.setblocking(True)
+    stage, code = child_exec(sock.fileno(), Filter(int(str(told["filter"]))), command)
     if stage is Stage.EXEC:
-        raise UmviewError(f"{args.command[0]}: {os.strerror(code)}")
+        raise UmviewError(f"{command[0]}: {os.strerror(code)}")
     raise UmviewError(f"cannot enter the view: {os.strerror(code)}")
 
 
-def _shutdown(args: argparse.Namespace) -> int:
-    name, caller = _one_view(args.view)
-    told: dict[str, Any] = caller.ask("describe")
-    roots = [
-        pid for view in told["views"] for pid in (view["keeper"], *view["entered"])
-    ]
-    end = time.monotonic() + args.seconds
-    sent: set[int] = set()
-    while processes := _processes(roots):
-        late = time.monotonic() >= end
-        for process in processes:
-            with contextlib.suppress(psutil.Error):
-                if late:
-                    process.kill()
-                elif process.pid not in sent:
-                    process.terminate()
-        sent |= {process.pid for process in processes}
-        time.sleep(_TRY)
-        if time.monotonic() > end + _SECONDS:
-            raise UmviewError(f"{name}: {len(processes)} processes do not end")
-    return 0
+def shut_down(args: argparse.Namespace) -> None:
+    """End a view."""
+    _ask(args, "shutdown", seconds=args.seconds)
 
 
-def _log(args: argparse.Namespace) -> int:
-    _, caller = _one_view(args.view)
-    caller.ask("log")
-    while data := caller.sock.recv(1 << 16):
+def _log(args: argparse.Namespace) -> None:
+    caller: Caller = doors.find(args.view).caller
+    lines = caller.ask("log", follow=args.follow)["lines"]
+    assert isinstance(lines, list)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+    while args.follow and (data := caller.sock.recv(1 << 16)):
         sys.stdout.write(data.decode("utf-8", "replace"))
         sys.stdout.flush()
-    return 0
 
 
 if __name__ == "__main__":

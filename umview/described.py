@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 
+from umview import processes
 from umview._ffi import Switchboard
 from umview.control import Message
 from umview.view import Socket, TcpState, is_listed
@@ -26,27 +27,37 @@ def views(tree: Tree, top: View, switchboard: Switchboard) -> list[Message]:
     for one in switchboard.sockets():
         if one.family != socket.AF_NETLINK and is_listed(one):
             sockets[one.stack].append(one)
-    return [_view(tree, view, sockets) for view in tree.within(top)]
+    found: dict[int, list[int]] = defaultdict(list)
+    for pid, number in processes.below(tree.roots()).items():
+        found[number].append(pid)
+    return [
+        {
+            "name": view.name,
+            "number": view.number,
+            "parent": view.parent.number if view.parent else None,
+            "keeper": view.keeper,
+            "modules": modules(view),
+            "cards": list(_cards(tree, view)),
+            "processes": [
+                {"pid": pid, "command": processes.command_of(pid)}
+                for pid in sorted(found[view.number])
+            ],
+            "sockets": [
+                _socket(path, one)
+                for path, mounted in view.mounts.items()
+                for one in sockets[mounted.stack]
+            ],
+        }
+        for view in tree.within(top)
+    ]
 
 
-def _view(tree: Tree, view: View, sockets: dict[int, list[Socket]]) -> Message:
-    return {
-        "number": view.number,
-        "name": view.name,
-        "parent": view.parent.number if view.parent else None,
-        "keeper": view.keeper,
-        "entered": view.entered,
-        "mounts": [
-            {"path": path, "module": one.asked.module, "options": one.asked.options}
-            for path, one in view.mounts.items()
-        ],
-        "cards": list(_cards(tree, view)),
-        "sockets": [
-            _socket(path, one)
-            for path, mounted in view.mounts.items()
-            for one in sockets[mounted.stack]
-        ],
-    }
+def modules(view: View) -> list[Message]:
+    """Return a row for each module of a view; policies have no path."""
+    return [
+        {"module": one.module, "options": ",".join(one.options), "path": path}
+        for path, one in view.modules()
+    ]
 
 
 def _cards(tree: Tree, view: View) -> Iterator[Message]:

@@ -135,9 +135,15 @@ def find(name: str) -> Module:
         return cast("Module", import_module(name))
     others = _registered()
     if name not in others:
-        known = ", ".join(sorted({*BUILT_IN, *others}))
-        raise UmviewError(f"unknown module '{name}'; known modules: {known}")
+        raise UmviewError(
+            f"unknown module '{name}'; known modules: {', '.join(known())}"
+        )
     return cast("Module", others[name].load())
+
+
+def known() -> list[str]:
+    """Return the names of the modules that are installed."""
+    return sorted({*BUILT_IN, *_registered()})
 
 
 def _registered() -> dict[str, EntryPoint]:

@@ -12,10 +12,12 @@ import logging
 import os
 import socket
 import struct
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
 from umview import control, running, special
+from umview.changes import Changes
 from umview.control import Door, Message, Visitor
 from umview.running import EntryError
 from umview.view import Filter
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _INT = struct.Struct("=i")
+_LINES = 200  # of the log, kept
 
 
 class Requests:
@@ -57,11 +60,19 @@ class Requests:
         self._tree = tree
         self._tracer, self._tracer_name = chosen
         self._filter = needed
+        self._recent = _Recent()
+        logging.getLogger().addHandler(self._recent)
+        changes = Changes(switchboard, loop, tree)
         self._table: dict[str, control.Handler] = {
             "describe": self._describe,
+            "views": self._views,
             "enter": self._enter,
             "take_in": self._take_in,
             "log": self._log,
+            "mount": changes.mount,
+            "add": changes.add,
+            "modules": changes.modules,
+            "name": changes.name,
         }
         tree.came = self._came
 
@@ -106,7 +117,9 @@ class Requests:
         data = visitor.receive()
         if not data:
             self._dismiss(visitor)
-        elif answer := control.answer(visitor, data, self._table):
+            return
+        answer = control.answer(visitor, data, self._table)
+        if answer is not None:
             visitor.send(answer)
 
     def _dismiss(self, visitor: Visitor) -> None:
@@ -121,16 +134,22 @@ class Requests:
 
         top = self._tree.find(view, visitor.view)
         return {
-            "supervisor": os.getpid(),
-            "tracer": self._tracer_name,
-            "views": views(self._tree, top, self._switchboard),
+            "views": [
+                {**row, "supervisor": os.getpid(), "tracer": self._tracer_name}
+                for row in views(self._tree, top, self._switchboard)
+            ]
         }
 
-    def _log(self, visitor: Visitor) -> Message:
-        """Send lines from now on as they are logged."""
-        handler = logging.StreamHandler(_LogOf(visitor))
-        logging.getLogger().addHandler(handler)
-        return {}
+    def _views(self, visitor: Visitor) -> Message:
+        """List the views that the visitor sees, its own first."""
+        views = self._tree.within(self._tree.find(None, visitor.view))
+        return {"views": [{"number": one.number, "name": one.name} for one in views]}
+
+    def _log(self, visitor: Visitor, follow: bool) -> Message:
+        """Tell the last lines of the log; send the next ones as they come."""
+        if follow:
+            self._recent.followers.append(visitor)
+        return {"lines": list(self._recent.lines)}
 
     # ---- entering ----
 
@@ -210,15 +229,23 @@ class Requests:
             raise
 
 
-class _LogOf:
-    """What a log handler writes to: each line goes to a visitor."""
+class _Recent(logging.Handler):
+    """Keeps the last lines of the log, and sends them on.
 
-    def __init__(self, visitor: Visitor) -> None:
-        self._visitor = visitor
+    Attributes:
+        lines: The last ones.
+        followers: Who gets each as it comes.
+    """
 
-    def write(self, text: str) -> None:
-        """Send a line."""
-        self._visitor.send_bytes(text.encode())
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=_LINES)
+        self.followers: list[Visitor] = []
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
 
-    def flush(self) -> None:
-        """Have nothing to flush."""
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        self.lines.append(line)
+        self.followers = [one for one in self.followers if not one.has_left]
+        for one in self.followers:
+            one.send_bytes(f"{line}\n".encode())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from umview import runtime
 from umview.errors import UmviewError
 from umview.module import Asked, Context
 from umview.special import NET, SpecialFile
@@ -69,6 +70,10 @@ class View:
         while view and view is not other:
             view = view.parent
         return view is not None
+
+    def modules(self) -> Iterator[tuple[str, Asked]]:
+        """Yield the modules, with the paths of their stacks."""
+        return ((path, mounted.asked) for path, mounted in self.mounts.items())
 
     def free_path(self, module: str) -> str:
         """Return a path that is free for a module's stack."""
@@ -143,11 +148,41 @@ class Tree:
                 return view
         raise UmviewError(f"no view is called {named}; `umctl ls` shows those that run")
 
+    def rename(self, view: View, name: str) -> None:
+        """Give a view another name.
+
+        Raises:
+            UmviewError: It is none, or another view has it.
+        """
+        if not runtime.is_name(name):
+            raise UmviewError(
+                f"{name}: a name is up to 64 letters, digits, dots, - and _"
+            )
+        if any(name == one.name for one in self.views.values() if one is not view):
+            raise UmviewError(f"{name}: another view has this name; choose another")
+        view.name = name
+
     def within(self, top: View) -> Iterator[View]:
         """Yield a view and all that are nested in it."""
         return (view for view in self.views.values() if view.is_within(top))
 
+    def roots(self) -> dict[int, int]:
+        """Return the processes that all others of views are below, with the views."""
+        found = {
+            pid: view.number for view in self.views.values() for pid in view.entered
+        }
+        return found | {view.keeper: view.number for view in self.views.values()}
+
     # ---- stacks ----
+
+    def check_free(self, view: View, path: str) -> None:
+        """Make sure that nothing is mounted at a path.
+
+        Raises:
+            UmviewError: It is.
+        """
+        if path in view.mounts:
+            raise UmviewError(f"{path}: a stack is mounted there; umount it first")
 
     def mount(self, view: View, path: str, asked: Asked) -> Mounted:
         """Put a stack to a path; what it takes has been prepared.
@@ -155,8 +190,7 @@ class Tree:
         Raises:
             UmviewError: It cannot be had.
         """
-        if path in view.mounts:
-            raise UmviewError(f"{path}: a stack is mounted there; umount it first")
+        self.check_free(view, path)
         stack = asked.mount.add(self._context(view))
         self._keep(stack, asked.module)
         special = SpecialFile(self._runtime, view.number, path)

@@ -13,10 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     {"cli", "ctl", "config", "mstack"},
-    {"front"},
+    {"front", "doors"},
     {"supervisor"},
     {"process"},
     {"requests"},
+    {"changes"},
     {"described"},
     {"views"},
     {"policies"},
@@ -24,7 +25,7 @@ LAYERS = (
     {"procnet", "trace"},
     {"module", "tracer", "running", "runtime", "link", "dns_answer", "trace_args"},
     {"special"},
-    {"control", "loop"},
+    {"control", "loop", "processes"},
     {"packets"},
     {"_ffi", "trace_names"},
     {"policy"},
