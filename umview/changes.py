@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from umview import module
 from umview.control import Message, Visitor
 from umview.errors import UmviewError
-from umview.views import NET
+from umview.special import NET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
