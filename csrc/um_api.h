@@ -283,6 +283,8 @@ int um_file_set(struct um_switchboard *sb, int view, const char *path,
                 const void *content, size_t len);
 /* Refuse (ECONNREFUSED) connections to the unix socket at path. */
 int um_unix_refuse(struct um_switchboard *sb, int view, const char *path);
+/* Show a view no files, and refuse no sockets, but those of the view around it. */
+int um_files_clear(struct um_switchboard *sb, int view);
 /* The names that uname(2) gives; NULL leaves what they were. A view begins with
  * the names of the view around it, the outermost with the host's. */
 int um_hostname_set(struct um_switchboard *sb, int view, const char *host,

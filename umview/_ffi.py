@@ -728,6 +728,11 @@ class Switchboard:
         check(lib.um_unix_refuse(self._sb, view, os.fsencode(path)), path)
 
     @_configures
+    def clear_files(self, view: int) -> None:
+        """Show a view the files of the view around it, and refuse it no sockets."""
+        check(lib.um_files_clear(self._sb, view), "files")
+
+    @_configures
     def set_hostname(self, view: int, host: str | None, domain: str | None) -> None:
         """Set the names that uname(2) gives; None leaves what they were.
 

@@ -6,12 +6,15 @@ import contextlib
 import os
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from umview import module
+from umview import module, processes
 from umview.control import Message, Visitor
 from umview.errors import UmviewError
+from umview.module import AskedPolicy
 from umview.special import NET
+from umview.views import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from umview.module import Asked
     from umview.views import Tree, View
 
+_NAMED = 5  # processes that keep a stack from being unmounted
 _LONGEST = 200  # of a path; that of its special file has to be one, too
 
 
@@ -38,31 +42,34 @@ class Changes:
         self,
         visitor: Visitor,
         text: str,
-        path: str | None = None,
+        path: str,
         cwd: str = "/",
         view: object = None,
-    ) -> Message | None:
+    ) -> None:
         """Mount a stack; answer when it is there.
 
         Args:
             visitor: Who wants it.
             text: MODULE[,OPTION...]
-            path: Where; None: at a path that is free.
+            path: Where.
             cwd: What file names in the options begin at.
             view: In which view.
         """
         into = self._tree.find(view, visitor.view)
-        if path is not None:
-            _check(path)
-            self._tree.check_free(into, path)
+        _check(path)
+        self._tree.check_free(into, path)
         with _in_folder(cwd):
             asked = module.ask(text)
+        self._mount(visitor, into, path, asked)
+
+    def _mount(
+        self, visitor: Visitor, into: View, path: str | None, asked: Asked
+    ) -> None:
         enclosing = self._tree.enclosing(into)
         self._loop.in_thread(
             partial(asked.mount.prepare, enclosing),
             partial(self._prepared, visitor, into, path, asked),
         )
-        return None
 
     def _prepared(
         self,
@@ -78,11 +85,42 @@ class Changes:
                 raise UmviewError("nobody waits for it any more")
             path = path or view.free_path(asked.module)
             self._tree.mount(view, path, asked)
+            if path == DEFAULT:
+                self._tree.furnish(view)
         except UmviewError as exc:
             asked.mount.remove()
             visitor.send({"error": str(exc)})
         else:
             visitor.send({"path": path})
+
+    def umount(
+        self, visitor: Visitor, path: str, lazily: object = False, view: object = None
+    ) -> Message:
+        """Take a stack away."""
+        self._umount(self._tree.find(view, visitor.view), path, lazily=bool(lazily))
+        return {}
+
+    def _umount(self, view: View, path: str, *, lazily: bool) -> None:
+        try:
+            self._tree.umount(view, path, lazily=lazily)
+        except OSError as exc:
+            raise UmviewError(self._why_busy(view, path)) from exc
+
+    def _why_busy(self, view: View, path: str) -> str:
+        stack = view.mounts[path].stack
+        inodes = {
+            one.inode for one in self._switchboard.sockets() if one.stack == stack
+        }
+        if not inodes:
+            return f"{path}: another stack leads into it: umount that first"
+        sockets = "1 socket is" if len(inodes) == 1 else f"{len(inodes)} sockets are"
+        pids = sorted(processes.below(self._tree.roots()))
+        names = ", ".join(
+            f"{pid} ({processes.name_of(pid)})"
+            for pid in islice(processes.holders(inodes, pids), _NAMED)
+        )
+        whose = f", of process {names}" if names else ""
+        return f"{path}: {sockets} on it{whose}: end what has them, or umount -l"
 
     # ---- modules ----
 
@@ -90,13 +128,38 @@ class Changes:
         self, visitor: Visitor, text: str, cwd: str = "/", view: object = None
     ) -> Message | None:
         """Load a module; mount its stack, if it has one, where that is free."""
-        return self.mount(visitor, text, None, cwd, view)
+        into = self._tree.find(view, visitor.view)
+        with _in_folder(cwd):
+            asked = module.read(text)
+        if isinstance(asked, AskedPolicy):
+            self._tree.policies.add(into, asked)
+            return {"path": None}
+        self._mount(visitor, into, None, asked)
+        return None
+
+    def delete(self, visitor: Visitor, module: str, view: object = None) -> Message:
+        """Unload a module: a policy, or one with a stack, which is unmounted."""
+        of = self._tree.find(view, visitor.view)
+        paths = [
+            path
+            for path, mounted in of.mounts.items()
+            if module in (path, mounted.asked.module)
+        ]
+        if len(paths) > 1:
+            raise UmviewError(
+                f"{module}: it has several stacks, say which one: {', '.join(paths)}"
+            )
+        if paths:
+            self._umount(of, paths[0], lazily=False)
+        else:
+            self._tree.policies.remove(of, module)
+        return {}
 
     def modules(self, visitor: Visitor, view: object = None) -> Message:
         """List the modules of a view."""
         from umview.described import modules
 
-        return {"modules": modules(self._tree.find(view, visitor.view))}
+        return {"modules": modules(self._tree, self._tree.find(view, visitor.view))}
 
     # ---- names ----
 

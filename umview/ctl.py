@@ -233,7 +233,9 @@ def _table(rows: Sequence[_Row], columns: Sequence[str]) -> object:
 def _cell(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
-    return "yes" if value is True else "no" if value is False else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
 
 
 def _print_json(value: object) -> None:

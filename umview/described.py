@@ -10,6 +10,7 @@ from ipaddress import IPv6Address
 from umview import processes
 from umview._ffi import Switchboard
 from umview.control import Message
+from umview.module import Asked, AskedPolicy
 from umview.view import Socket, TcpState, is_listed
 from umview.views import Tree, View
 
@@ -36,11 +37,12 @@ def views(tree: Tree, top: View, switchboard: Switchboard) -> list[Message]:
             "number": view.number,
             "parent": view.parent.number if view.parent else None,
             "keeper": view.keeper,
-            "modules": modules(view),
+            "modules": modules(tree, view),
             "cards": list(_cards(tree, view)),
             "processes": [
                 {"pid": pid, "command": processes.command_of(pid)}
                 for pid in sorted(found[view.number])
+                if pid != view.keeper
             ],
             "sockets": [
                 _socket(path, one)
@@ -52,12 +54,15 @@ def views(tree: Tree, top: View, switchboard: Switchboard) -> list[Message]:
     ]
 
 
-def modules(view: View) -> list[Message]:
+def modules(tree: Tree, view: View) -> list[Message]:
     """Return a row for each module of a view; policies have no path."""
-    return [
-        {"module": one.module, "options": ",".join(one.options), "path": path}
-        for path, one in view.modules()
-    ]
+    stacks = [_module(path, one.asked) for path, one in view.mounts.items()]
+    return stacks + [_module(None, one.asked) for one in tree.policies.of(view)]
+
+
+def _module(path: str | None, asked: Asked | AskedPolicy) -> Message:
+    options = ",".join(asked.options)
+    return {"module": asked.module, "options": options, "path": path}
 
 
 def _cards(tree: Tree, view: View) -> Iterator[Message]:

@@ -181,7 +181,7 @@ def ask(text: str) -> Asked:
         UmviewError: The module or one of its options is unknown or wrong, or it has
             no stack.
     """
-    found = _read(text)
+    found = read(text)
     if isinstance(found, AskedPolicy):
         raise UmviewError(
             f"{found.module} is no stack but a policy: give it to a view by -p or "
@@ -197,7 +197,7 @@ def ask_policy(text: str) -> AskedPolicy:
         UmviewError: The module or one of its options is unknown or wrong, or it is
             no policy.
     """
-    found = _read(text)
+    found = read(text)
     if isinstance(found, Asked):
         raise UmviewError(f"{found.module} is no policy but a stack: mount it")
     return found
@@ -209,13 +209,18 @@ def ask_all(texts: Sequence[str]) -> tuple[list[Asked], list[AskedPolicy]]:
     Raises:
         UmviewError: A module or one of its options is unknown or wrong.
     """
-    found = [_read(text) for text in texts]
+    found = [read(text) for text in texts]
     stacks = [one for one in found if isinstance(one, Asked)]
     policies = [one for one in found if isinstance(one, AskedPolicy)]
     return stacks or [ask("umnet")], policies
 
 
-def _read(text: str) -> Asked | AskedPolicy:
+def read(text: str) -> Asked | AskedPolicy:
+    """Return what ``MODULE[,OPTION...]`` asks for.
+
+    Raises:
+        UmviewError: The module or one of its options is unknown or wrong.
+    """
     name, *options = text.split(",")
     module = find(name)
     try:

@@ -7,6 +7,7 @@ thread receives datagrams, one accepts connections, a pool of them answers.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -39,6 +40,7 @@ class Proxy:
         for sock in (self._udp, self._tcp):
             sock.bind(("127.0.0.1", 0))
         self._tcp.listen()
+        self._stopped = False
 
     def serve(self, switchboard: Switchboard, stack: int, address: Address) -> None:
         """Make this the name server at an address of a stack."""
@@ -64,6 +66,14 @@ class Proxy:
         """Serve, in threads that end with the process."""
         _in_thread(self._prepare)
 
+    def stop(self) -> None:
+        """Serve nobody any more."""
+        self._stopped = True
+        for sock in (self._udp, self._tcp):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)  # who waits there wakes
+            sock.close()
+
     def _prepare(self) -> None:
         from concurrent.futures import ThreadPoolExecutor
 
@@ -76,12 +86,24 @@ class Proxy:
 
     def _receive(self, answerer: Answerer, pool: ThreadPoolExecutor) -> None:
         while True:
-            wire, client = self._udp.recvfrom(_LONGEST)
+            try:
+                wire, client = self._udp.recvfrom(_LONGEST)
+            except OSError:
+                if self._stopped:
+                    return
+                raise
+            if self._stopped:
+                return
             pool.submit(_work, partial(self._datagram, answerer, wire, client))
 
     def _accept(self, answerer: Answerer, pool: ThreadPoolExecutor) -> None:
         while True:
-            connection, _ = self._tcp.accept()
+            try:
+                connection, _ = self._tcp.accept()
+            except OSError:
+                if self._stopped:
+                    return
+                raise
             pool.submit(_work, partial(_stream, answerer, connection))
 
     def _datagram(

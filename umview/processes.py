@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 _PARENT = 1  # behind the name in /proc/PID/stat, counted from 0: proc_pid_stat(5)
 
@@ -12,18 +12,15 @@ def below(roots: Mapping[int, int]) -> dict[int, int]:
     """Return to which of the roots each process belongs.
 
     Args:
-        roots: By a process, the number that all processes below it get, but for those
-            below another root.
-
-    Returns:
-        The numbers by process; roots are not among them, unless below another one.
+        roots: By a process, the number that it gets, and all processes below it, but
+            for those below another root.
     """
     parents = dict(_parents())
     found: dict[int, int] = {}
     for pid in parents:
         above = pid
-        while (above := parents.get(above, 0)) and above not in roots:
-            pass
+        while above and above not in roots:
+            above = parents.get(above, 0)
         if above:
             found[pid] = roots[above]
     return found
@@ -38,11 +35,15 @@ def _parents() -> Iterator[tuple[int, int]]:
 def command_of(pid: int) -> str:
     """Return the command line of a process, or its name; "" if it has ended."""
     words = _read(pid, "cmdline").rstrip(b"\0").split(b"\0")
-    line = b" ".join(words) or b"[%s]" % _read(pid, "comm").strip()
-    return line.decode("utf-8", "replace")
+    return b" ".join(words).decode("utf-8", "replace") or f"[{name_of(pid)}]"
 
 
-def holders(inodes: Mapping[int, object], pids: Iterator[int]) -> Iterator[int]:
+def name_of(pid: int) -> str:
+    """Return the name of a process; "" if it has ended."""
+    return _read(pid, "comm").strip().decode("utf-8", "replace")
+
+
+def holders(inodes: Collection[int], pids: Iterable[int]) -> Iterator[int]:
     """Yield those of the processes that have one of the sockets open."""
     for pid in pids:
         if any(inode in inodes for inode in _sockets_of(pid)):

@@ -70,7 +70,9 @@ class Requests:
             "take_in": self._take_in,
             "log": self._log,
             "mount": changes.mount,
+            "umount": changes.umount,
             "add": changes.add,
+            "del": changes.delete,
             "modules": changes.modules,
             "name": changes.name,
         }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from umview import runtime
 from umview.errors import UmviewError
-from umview.module import Asked, Context
+from umview.module import Asked, Context, Mount
 from umview.special import NET, SpecialFile
 from umview.view import FOLDERS, Card, Filter, Service, Stack, StackKind, lo
 
@@ -71,10 +71,6 @@ class View:
             view = view.parent
         return view is not None
 
-    def modules(self) -> Iterator[tuple[str, Asked]]:
-        """Yield the modules, with the paths of their stacks."""
-        return ((path, mounted.asked) for path, mounted in self.mounts.items())
-
     def free_path(self, module: str) -> str:
         """Return a path that is free for a module's stack."""
         if DEFAULT not in self.mounts:
@@ -115,6 +111,7 @@ class Tree:
         self._switchboard = switchboard
         self._loop = loop
         self._runtime = runtime
+        self._made_by: dict[int, Mount] = {}
         self._policies: Policies | None = None
 
     @property
@@ -191,14 +188,45 @@ class Tree:
             UmviewError: It cannot be had.
         """
         self.check_free(view, path)
-        stack = asked.mount.add(self._context(view))
-        self._keep(stack, asked.module)
-        special = SpecialFile(self._runtime, view.number, path)
+        with self._switchboard.held():
+            stack = asked.mount.add(self._context(view))
+            try:
+                special = SpecialFile(self._runtime, view.number, path)
+            except OSError as exc:
+                self._switchboard.remove_stack(stack.number)
+                raise UmviewError(f"{path}: {exc.strerror}; choose another") from exc
+            self._keep(stack, asked.module, asked.mount)
+            self._switchboard.set_mount(view.number, path, stack.number, special.file)
         self._loop.watch(special.fileno(), lambda: self.came(view, path, special))
-        self._switchboard.set_mount(view.number, path, stack.number, special.file)
         mounted = view.mounts[path] = Mounted(asked, stack.number, special)
         self.cover()
         return mounted
+
+    def umount(self, view: View, path: str, *, lazily: bool) -> None:
+        """Take a stack away; its place at the path is free then.
+
+        Args:
+            view: The view.
+            path: Where the stack is.
+            lazily: While it has sockets, let it go on for them; nobody else finds it.
+
+        Raises:
+            OSError: EBUSY: it has sockets, or another stack needs it.
+            UmviewError: There is none.
+        """
+        stack = self._at(view, path).number
+        with self._switchboard.held():
+            if lazily:
+                self.drop(stack)
+            else:
+                self._switchboard.remove_stack(stack)
+                self._forget(stack)
+            if path == DEFAULT:
+                self._switchboard.clear_files(view.number)
+        mounted = view.mounts.pop(path)
+        self._loop.unwatch(mounted.special.fileno())
+        mounted.special.remove()
+        self.cover()
 
     def furnish(self, view: View) -> Filter:
         """Give a view the files and names of its default stack.
@@ -207,7 +235,8 @@ class Tree:
             Which optional calls have to be stopped for it.
         """
         first = view.mounts[DEFAULT]
-        if self.stacks[first.stack].kind is StackKind.NET:
+        kinds = {stack.kind for stack in self.stacks.values()}
+        if StackKind.NET in kinds and StackKind.APART not in kinds:
             self._keep(_apart(self._switchboard), "netns")
         needed = first.asked.mount.furnish(self._context(view))
         if needed & Filter.FILES and view is self.root:
@@ -221,11 +250,20 @@ class Tree:
         While somebody does, the switchboard tells when to ask again.
         """
         if self._switchboard.remove_stack(number, lazily=True):
-            from umview import files
+            self._forget(number)
 
-            files.forget(self._runtime, number)
-            del self.stacks[number], self.modules[number]
-            self.cover()
+    def _forget(self, number: int) -> None:
+        from umview import files
+
+        files.forget(self._runtime, number)
+        for service in self.stacks[number].services:
+            for fd in service.filenos():
+                if self._loop.watches(fd):
+                    self._loop.unwatch(fd)
+        del self.stacks[number], self.modules[number]
+        if mount := self._made_by.pop(number, None):
+            mount.remove()
+        self.cover()
 
     def native(self) -> Stack:
         """Return the kernel's stack, as a default for those who come from outside."""
@@ -262,9 +300,11 @@ class Tree:
             raise UmviewError(f"{path}: no stack is mounted there; mounted: {known}")
         return self.stacks[view.mounts[path].stack]
 
-    def _keep(self, stack: Stack, module: str) -> None:
+    def _keep(self, stack: Stack, module: str, mount: Mount | None = None) -> None:
         self.stacks[stack.number] = stack
         self.modules[stack.number] = module
+        if mount:
+            self._made_by[stack.number] = mount
         self.cover()
         for service in stack.services:
             for fd in service.filenos():

@@ -123,20 +123,32 @@ int um_files_add(struct um_switchboard *sb, int view, int parent)
     return 0;
 }
 
-void um_files_remove(struct um_switchboard *sb, int view)
+int um_files_clear(struct um_switchboard *sb, int view)
 {
-    struct shown *shown = sb->files->views[view];
+    struct shown *shown =
+        view >= 0 && view < sb->files->room ? sb->files->views[view] : NULL;
+    if (!shown)
+        return -EINVAL;
     struct file *next;
-    for (int i = 0; i < sb->files->room; i++)
-        if (sb->files->views[i] && sb->files->views[i]->parent == shown)
-            sb->files->views[i]->parent = shown->parent;
     for (struct file *f = shown->files; f; f = next) {
         next = f->next;
         close(f->fd);
         free(f->path);
         free(f);
     }
+    shown->files = NULL;
     paths_free(shown->refused);
+    shown->refused = NULL;
+    return 0;
+}
+
+void um_files_remove(struct um_switchboard *sb, int view)
+{
+    struct shown *shown = sb->files->views[view];
+    for (int i = 0; i < sb->files->room; i++)
+        if (sb->files->views[i] && sb->files->views[i]->parent == shown)
+            sb->files->views[i]->parent = shown->parent;
+    um_files_clear(sb, view);
     free(shown);
     sb->files->views[view] = NULL;
 }

@@ -82,10 +82,14 @@ class Mount(module.Mount):
             StackKind.NET, ipv4=4 in plan.versions, ipv6=6 in plan.versions
         )
         keeper.serve(switchboard, stack)
+        if self._nat:
+            try:
+                self._nat.lead(switchboard, stack)
+            except UmviewError:
+                switchboard.remove_stack(stack)
+                raise
         if self._server:
             switchboard.add_line(stack, self._server.line)
-        if self._nat:
-            self._nat.lead(switchboard, stack)
         log.info(
             "stack %d: %s, %s",
             stack,
@@ -105,6 +109,12 @@ class Mount(module.Mount):
         for path in files.NAME_SERVICES:
             switchboard.refuse_unix(view, path)
         return Filter.FILES if plan.files else Filter.NONE
+
+    def remove(self) -> None:
+        """Unplug the cards, and stop serving the stack."""
+        self._server = None
+        if self._nat:
+            self._nat.close()
 
 
 def _described(card: Card) -> str:

@@ -77,6 +77,13 @@ class Nat:
         for forward, sock in zip(self._plan.forwards, self._listeners, strict=True):
             switchboard.add_forward(stack, sock, forward.port, *self._gateways())
 
+    def close(self) -> None:
+        """Give the ports back that have not become the switchboard's."""
+        for sock in self._listeners:
+            sock.close()
+        if self._proxy:
+            self._proxy.stop()
+
     def _lead_inside(self, switchboard: Switchboard, stack: int, to: Stack) -> None:
         switchboard.set_uplink(stack, to.number)
         theirs = to.keeper.name_servers() if to.keeper else ()
