@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WHERE_MAX = 4096, CLOSE_SECONDS = 2 };
+enum { WHERE_MAX = 4096, CLOSE_SECONDS = 2, PAUSE_MS = 100 };
 
 struct um_plug {
     int line; /* to the supervisor */
@@ -144,22 +144,28 @@ int um_plug_run(int line, int card)
     struct um_plug plug = {.line = line, .card = card};
     setpgid(0, 0);          /* with what plug-ins start, and nobody else */
     signal(SIGPIPE, go_on); /* of a plug-in's command that has ended */
+    int64_t end_ms = 0;
     for (bool goes_on = true; goes_on;) {
-        struct pollfd fds[2 + UM_PLACE_FDS] = {{line, POLLIN, 0},
+        struct pollfd fds[2 + UM_PLACE_FDS] = {{end_ms ? -1 : line, POLLIN, 0},
                                                {card, POLLIN, 0}};
         int limit_ms = -1;
         for (int i = 2; i < 2 + UM_PLACE_FDS; i++)
             fds[i].fd = -1;
         if (plug.place)
             limit_ms = plug.place->kind->wants(plug.place, fds + 2);
+        if (end_ms)
+            limit_ms = PAUSE_MS;
         if (poll(fds, 2 + UM_PLACE_FDS, limit_ms) < 0 && errno != EINTR)
             break;
         if (plug.place)
             plug.place->kind->ready(plug.place, fds + 2);
         if (fds[1].revents)
             goes_on = hear_card(&plug);
-        if (fds[0].revents)
-            goes_on = goes_on && take_order(&plug);
+        /* The stack server ends, too, and has a last word for its peers. */
+        if (fds[0].revents && !take_order(&plug))
+            end_ms = um_plug_now_ms() + CLOSE_SECONDS * 1000;
+        if (end_ms && um_plug_now_ms() >= end_ms)
+            goes_on = false;
     }
     /* A plug-in may wait for its command, which may not care. */
     if (getpgrp() == getpid()) {

@@ -14,7 +14,8 @@
  * process only waits for its end. Plug-ins of libvdeplug that are code (threads,
  * children, resolvers) run here, and frames go through a pair of sockets.
  *
- * It ends with its line to the supervisor.
+ * It ends with the stack server, for which it waits a moment when its line to the
+ * supervisor has ended: that of the stack server ends at the same time.
  */
 #ifndef UM_PLUG_H
 #define UM_PLUG_H

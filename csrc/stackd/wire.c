@@ -35,7 +35,9 @@ static ssize_t receive_train(struct um_card *card, void *ret, size_t room)
     struct iovec iov[2] = {{&len, sizeof len}, {ret, room}};
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
     ssize_t n = recvmsg(card->watch.fd, &msg, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    /* An end that closes before it has read all gives the other one ECONNRESET,
+     * once, and what it had sent is there behind that: its last FIN. */
+    if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNRESET))
         return 0;
     if (n < (ssize_t)sizeof len || len > (size_t)n - sizeof len)
         return -EPIPE;
