@@ -175,6 +175,8 @@ struct um_socket_info {
 #define UM_FILTER_FILES 1 /* open, openat, openat2 for reading */
 /* What stops them: ptrace(2), and no listener. */
 #define UM_FILTER_TRACE 2
+/* Paths, for um_overlay_show(). */
+#define UM_FILTER_OVERLAY 4
 
 /* What a stack consists of: um_tables_set(). Card 1 is lo. */
 #define UM_MAX_CARDS     32
@@ -273,6 +275,9 @@ int um_view_police(struct um_switchboard *sb, int view, int on);
  * a '/' at its end only what lies below. For all views, except where the stack
  * of the caller is the host's. */
 int um_folder_add(struct um_switchboard *sb, const char *path);
+/* Show the stacks of a view as files; with UM_FILTER_OVERLAY, else they can be
+ * opened only. */
+void um_overlay_show(struct um_switchboard *sb);
 
 /* What follows belongs to a view (0: the outermost) and to those around which it
  * is, as far as they have not the same themselves. Return: 0; -ESRCH: the view

@@ -702,6 +702,11 @@ class Switchboard:
             f"forward to port {to_port}",
         )
 
+    @_configures
+    def show_stacks(self) -> None:
+        """Show the stacks of a view as files; the filter needs OVERLAY."""
+        lib.um_overlay_show(self._sb)
+
     # Files, refused sockets and names belong to a view (0: the outermost). What a view
     # has not itself it has from the view around it.
 

@@ -29,6 +29,8 @@ Or let the program PID, which runs already, go on in such a view.
                          seccomp, or ptrace where that does not work)
   --trace[=FILE]         write a line for each stopped call to FILE, or to stderr
   --json                 ... with a JSON object for a line
+  --overlay              show the stacks as files in /dev/net; slows down what looks at
+                         many files
   --pid PID              a program of yours that runs enters the view, with what it will
                          start; sockets that it has stay the host's
   --help, --version      show this text, or the version
@@ -79,8 +81,11 @@ _SHORT = "hp:V:v"
 # getopt(3) knows options that may have a value, Python's does not: with one it goes by
 # another name, which nobody can type.
 _TRACE_TO = "trace\0"
-_LONG = ["help", "json", "pid=", "trace", f"{_TRACE_TO}=", "tracer=", "version"]
-_KNOWN = "-p, -V, -v, --tracer, --pid, --trace, --json, --help, --version"
+_LONG = [
+    *("help", "json", "overlay", "pid=", "trace", f"{_TRACE_TO}=", "tracer="),
+    "version",
+]
+_KNOWN = "-p, -V, -v, --tracer, --pid, --trace, --json, --overlay, --help, --version"
 _TRACERS = ("auto", "seccomp", "ptrace")
 
 
@@ -95,6 +100,7 @@ class Request(NamedTuple):
     is_traced: bool = False
     trace_file: str | None = None  # None: stderr
     is_json: bool = False
+    is_overlaid: bool = False
     pid: int = 0  # of the running program that enters the view
     text: str | None = None  # to show, in place of all else
 
@@ -144,6 +150,7 @@ def parse(words: Sequence[str]) -> Request:
         is_traced=is_traced,
         trace_file=trace_file,
         is_json="--json" in found,
+        is_overlaid="--overlay" in found,
         pid=pid,
         text=text,
     )
@@ -213,6 +220,7 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
         inherited,
         request.tracer,
         tracing,
+        request.is_overlaid,
     )
     return front.run(directory, job)
 

@@ -35,6 +35,7 @@ class Job(NamedTuple):
         inherited: The open descriptors above 2 that it finds.
         tracer: What stops its calls: seccomp, ptrace, or auto (what works).
         tracing: The log of calls that is wanted.
+        is_overlaid: Whether stacks are shown as files.
     """
 
     mounts: Sequence[Asked]
@@ -47,3 +48,4 @@ class Job(NamedTuple):
     inherited: tuple[int, ...]
     tracer: str
     tracing: Tracing | None = None
+    is_overlaid: bool = False

@@ -33,7 +33,7 @@ from umview.loop import Loop
 from umview.process import Command
 from umview.requests import Requests
 from umview.runtime import Runtime
-from umview.view import Stack
+from umview.view import Filter, Stack
 from umview.views import Tree, View
 
 if TYPE_CHECKING:
@@ -93,6 +93,9 @@ class _Supervisor:
         self._filter = self._tree.furnish(root)
         for policy in job.policies:
             self._tree.policies.add(root, policy)
+        if job.is_overlaid:
+            self._switchboard.show_stacks()
+            self._filter |= Filter.OVERLAY
         chosen = tracer.choose(job.tracer)
         self._tracer = chosen.tracer
         self._filter |= self._tracer.filter

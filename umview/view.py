@@ -53,6 +53,7 @@ class Filter(IntFlag):
     NONE = 0
     FILES = 1
     TRACE = 2
+    OVERLAY = 4
 
 
 class Route(NamedTuple):

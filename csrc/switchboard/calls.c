@@ -16,12 +16,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "oldcalls.h"
 #include "policy.h"
 #include "tracer.h"
 
-#ifndef __NR_open
-#define __NR_open (-1) /* aarch64 has openat only */
-#endif
 #define __NR_msocket UM_NR_MSOCKET
 
 static const struct row {
@@ -36,6 +34,11 @@ static const struct row {
             #name, when, answer                                                \
         }                                                                      \
     }
+#define OVERLAID(name)                                                         \
+    {__NR_##name,                                                              \
+     um_handle_overlaid,                                                       \
+     {#name, "with `--overlay`",                                               \
+      "C, where it names a stack; else the kernel"}}
     ROW(socket, "of all families but unix and the kernel's crypto",
         "C; families that no view has: EAFNOSUPPORT, by the filter"),
     ROW(msocket, NULL, "C; at a path where no stack is mounted Python"),
@@ -71,8 +74,28 @@ static const struct row {
         "C: to 0 is said to be done, and not done; else the kernel"),
     ROW(ptrace, "with `--tracer ptrace`",
         "C: to trace is forbidden (EPERM), for who is traced already"),
+    OVERLAID(stat),
+    OVERLAID(lstat),
+    OVERLAID(newfstatat),
+    OVERLAID(statx),
+    OVERLAID(access),
+    OVERLAID(faccessat),
+    OVERLAID(faccessat2),
+    OVERLAID(readlink),
+    OVERLAID(readlinkat),
+    OVERLAID(getxattr),
+    OVERLAID(lgetxattr),
+    OVERLAID(listxattr),
+    OVERLAID(llistxattr),
+    OVERLAID(chmod),
+    OVERLAID(fchmodat),
+    OVERLAID(fchmodat2),
+    OVERLAID(chown),
+    OVERLAID(lchown),
+    OVERLAID(fchownat),
     {__NR_io_uring_setup, NULL, {"io_uring_setup", "", "the filter: ENOSYS"}},
 #undef ROW
+#undef OVERLAID
 };
 enum { ROWS = sizeof table / sizeof *table };
 

@@ -265,10 +265,8 @@ static const char *last_component(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Make path (in the caller's directory dirfd) absolute, without ".", ".."
- * and double slashes. Symbolic links stay. Return: false if it cannot be. */
-static bool absolute(struct um_call *call, int dirfd, const char *path,
-                     char ret[2 * PATH_MAX])
+bool um_path_absolute(struct um_call *call, int dirfd, const char *path,
+                      char ret[2 * PATH_MAX])
 {
     char joined[2 * PATH_MAX], link[64];
     size_t at = 0;
@@ -413,20 +411,13 @@ static um_verdict ask_for_file(struct um_call *call, const char *path,
     return event.data ? um_ask_python(call, &event) : -ENOMEM;
 }
 
-bool um_path_absolute(struct um_call *call, const char *path,
-                      char ret[2 * PATH_MAX])
-{
-    return absolute(call, AT_FDCWD, path, ret);
-}
-
-static um_verdict open_at(struct um_call *call, int dirfd, uint64_t address,
-                          uint64_t flags)
+static um_verdict open_file(struct um_call *call, int dirfd, const char *path,
+                            uint64_t flags)
 {
     const struct shown *shown = shown_to(call);
-    char path[PATH_MAX], full[2 * PATH_MAX];
-    /* Unchecked: if the call was abandoned, its answer will say so. */
-    if (um_peek_string(call, address, path, sizeof path) <= 0 ||
-        !may_be_shown(shown, path) || !absolute(call, dirfd, path, full))
+    char full[2 * PATH_MAX];
+    if (!may_be_shown(shown, path) ||
+        !um_path_absolute(call, dirfd, path, full))
         return UM_CONTINUE;
     fold_proc(full);
     const struct file *f = find(shown, full);
@@ -439,14 +430,33 @@ static um_verdict open_at(struct um_call *call, int dirfd, uint64_t address,
                : UM_CONTINUE;
 }
 
+/* unlike: flags of opens that are not asked for a file, but stopped for the
+ * overlay only. */
+static um_verdict open_at(struct um_call *call, int dirfd, uint64_t address,
+                          uint64_t flags, uint64_t unlike)
+{
+    char path[PATH_MAX];
+    /* Unchecked: if the call was abandoned, its answer will say so. */
+    if (um_peek_string(call, address, path, sizeof path) <= 0)
+        return UM_CONTINUE;
+    um_verdict verdict = um_overlay_open(call, dirfd, path, flags);
+    return verdict == UM_CONTINUE && !(flags & unlike)
+               ? open_file(call, dirfd, path, flags)
+               : verdict;
+}
+
+static const uint64_t NO_READ = O_ACCMODE | O_CREAT | O_PATH;
+
 um_verdict um_handle_open(struct um_call *call)
 {
-    return open_at(call, AT_FDCWD, call->args[0], call->args[1]);
+    return open_at(call, AT_FDCWD, call->args[0], call->args[1],
+                   NO_READ | O_DIRECTORY);
 }
 
 um_verdict um_handle_openat(struct um_call *call)
 {
-    return open_at(call, (int)call->args[0], call->args[1], call->args[2]);
+    return open_at(call, (int)call->args[0], call->args[1], call->args[2],
+                   NO_READ | O_DIRECTORY);
 }
 
 um_verdict um_handle_openat2(struct um_call *call)
@@ -454,11 +464,10 @@ um_verdict um_handle_openat2(struct um_call *call)
     struct open_how how;
     if (call->args[3] < sizeof how ||
         um_read(call, call->args[2], &how, sizeof how) < 0 ||
-        (how.flags & (O_ACCMODE | O_CREAT | O_PATH)) ||
         (how.resolve & ~(uint64_t)(RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS |
                                    RESOLVE_NO_XDEV)))
         return UM_CONTINUE;
-    return open_at(call, (int)call->args[0], call->args[1], how.flags);
+    return open_at(call, (int)call->args[0], call->args[1], how.flags, NO_READ);
 }
 
 /* ---- names ---- */

@@ -180,6 +180,27 @@ static int add_open_rules(scmp_filter_ctx ctx, uint32_t stop, int call,
     return rc;
 }
 
+static int add_overlay_rules(scmp_filter_ctx ctx, uint32_t stop)
+{
+    int nr, empty, rc = 0;
+    for (size_t i = 0; rc == 0 && um_overlay_call(i, &nr, &empty); i++) {
+        if (nr < 0)
+            continue;
+        if (empty < 0)
+            rc = seccomp_rule_add(ctx, stop, nr, 0);
+        else
+            rc = seccomp_rule_add(ctx, stop, nr, 1,
+                                  SCMP_CMP((unsigned int)empty,
+                                           SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH,
+                                           0));
+    }
+    static const int opens[] = {SCMP_SYS(open), SCMP_SYS(openat),
+                                SCMP_SYS(openat2)};
+    for (size_t i = 0; i < 3 && rc == 0; i++)
+        rc = seccomp_rule_add(ctx, stop, opens[i], 0);
+    return rc;
+}
+
 static int add_file_rules(scmp_filter_ctx ctx, uint32_t stop)
 {
     int rc = add_open_rules(ctx, stop, SCMP_SYS(openat), 2);
@@ -272,7 +293,9 @@ static scmp_filter_ctx build_filter(int flags, int *rc)
     if (*rc == 0)
         *rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS),
                                SCMP_SYS(io_uring_setup), 0);
-    if (*rc == 0 && (flags & UM_FILTER_FILES))
+    if (*rc == 0 && (flags & UM_FILTER_OVERLAY))
+        *rc = add_overlay_rules(ctx, stop);
+    else if (*rc == 0 && (flags & UM_FILTER_FILES))
         *rc = add_file_rules(ctx, stop);
     if (*rc == 0)
         *rc = add_listener_rule(ctx);

@@ -669,6 +669,7 @@ um_handler um_handle_setsockopt, um_handle_getsockopt;
 um_handler um_handle_sendto, um_handle_recvfrom, um_handle_sendmsg,
     um_handle_recvmsg, um_handle_sendmmsg, um_handle_recvmmsg;
 /* files.c */
+um_handler um_handle_overlaid;
 um_handler um_handle_open, um_handle_openat, um_handle_openat2, um_handle_uname,
     um_handle_sethostname, um_handle_setdomainname;
 
@@ -676,8 +677,15 @@ um_handler um_handle_open, um_handle_openat, um_handle_openat2, um_handle_uname,
 bool um_unix_refused(struct um_call *call, const char *path);
 /* Make a path of the caller's absolute, without ".", ".." and double slashes.
  * Symbolic links stay. Return: false if it cannot be. */
-bool um_path_absolute(struct um_call *call, const char *path,
+bool um_path_absolute(struct um_call *call, int dirfd, const char *path,
                       char ret[2 * PATH_MAX]);
+/* overlay.c: open a path that it shows. Return: UM_CONTINUE if it is none. */
+um_verdict um_overlay_open(struct um_call *call, int dirfd, const char *path,
+                           uint64_t flags);
+/* The number of the i-th call that is stopped for the overlay, -1 on an
+ * architecture that lacks it; empty: which of its arguments has AT_EMPTY_PATH,
+ * with which it is not, or -1. Return: false behind the last. */
+bool um_overlay_call(size_t i, int *nr, int *empty);
 /* A new view, and one that is over. parent: the view around it, or -1. */
 int um_files_add(struct um_switchboard *sb, int view, int parent);
 void um_files_remove(struct um_switchboard *sb, int view);
@@ -789,6 +797,7 @@ struct um_switchboard {
     struct um_pump *pump;
 
     struct um_files *files;
+    bool overlaid;            /* overlay.c */
     struct um_models *models; /* of options.c, or NULL */
     struct um_hidden *hidden; /* of dumpable.c */
     struct um_kept kept;

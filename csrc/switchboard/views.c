@@ -13,6 +13,7 @@
  * stops. Outside of views it says ENOSYS.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,7 +237,9 @@ void um_mounts_forget(struct um_switchboard *sb, const struct um_stack *stack)
 
 /* ---- msocket ---- */
 
-/* Which of a file's three modes counts for a thread: a shift of S_IWOTH. -1:
+enum { OWNERS = 6, GROUPS = 3 };
+
+/* Which of a file's three modes counts for a thread: a shift of its bits. -1:
  * none does, it is root's. */
 static int whose_mode(pid_t tid, const struct stat *st)
 {
@@ -259,18 +262,24 @@ static int whose_mode(pid_t tid, const struct stat *st)
     }
     if (f)
         fclose(f);
-    return user == 0 ? -1 : user == st->st_uid ? 6 : is_group ? 3 : 0;
+    if (user == 0)
+        return -1;
+    return user == st->st_uid ? OWNERS : is_group ? GROUPS : 0;
 }
 
-/* May the caller write to the file, as far as its mode says? That is also what
- * connect(2) asks of a unix socket. */
-static int may_write(struct um_call *call, const char *file)
+int um_may_access(struct um_call *call, const char *file, unsigned int wanted)
 {
     struct stat st;
     if (stat(file, &st) != 0)
         return -errno;
     int shift = whose_mode(call->tid, &st);
-    return shift < 0 || st.st_mode & ((mode_t)S_IWOTH << shift) ? 0 : -EACCES;
+    return shift < 0 || (wanted & ~(st.st_mode >> shift)) == 0 ? 0 : -EACCES;
+}
+
+bool um_is_owner(struct um_call *call, const struct stat *st)
+{
+    int shift = whose_mode(call->tid, st);
+    return shift < 0 || shift == OWNERS;
 }
 
 static struct um_mount *find_mount(const struct um_view *view, const char *path)
@@ -319,7 +328,7 @@ static struct um_stack *named(struct um_call *call, um_verdict *verdict)
     char path[PATH_MAX], full[2 * PATH_MAX];
     ssize_t len = um_peek_string(call, call->args[0], path, sizeof path);
     *verdict = len < 0 ? len : -ENOENT;
-    if (len <= 0 || !um_path_absolute(call, path, full))
+    if (len <= 0 || !um_path_absolute(call, AT_FDCWD, path, full))
         return NULL;
     if (place == &sb->nowhere || um_is_apart(call)) {
         *verdict = -ENETDOWN;
@@ -330,7 +339,7 @@ static struct um_stack *named(struct um_call *call, um_verdict *verdict)
         *verdict = ask_for_path(call, full);
         return NULL;
     }
-    *verdict = mount->file[0] ? may_write(call, mount->file) : 0;
+    *verdict = mount->file[0] ? um_may_access(call, mount->file, W_OK) : 0;
     return *verdict == 0 ? mount->stack : NULL;
 }
 

@@ -41,6 +41,14 @@ int um_family_index(int family);
 /* Does the stack answer sockets of that family, and be it by refusing them? */
 bool um_stack_has(const struct um_stack *stack, int family);
 
+struct stat;
+/* May the caller do what is wanted (R_OK, W_OK, X_OK) with a file, as far as its
+ * mode says? That is also what connect(2) asks of a unix socket. Return: 0,
+ * -EACCES, or what stat(2) says. */
+int um_may_access(struct um_call *call, const char *file, unsigned int wanted);
+/* Is it the caller's own, or is the caller root? */
+bool um_is_owner(struct um_call *call, const struct stat *st);
+
 /* The place with that view and these defaults; made if there is none yet.
  * Return: NULL without memory. */
 const struct um_place *um_place_in(struct um_switchboard *sb,
