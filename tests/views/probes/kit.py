@@ -14,6 +14,7 @@ import functools
 import importlib
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -31,6 +32,7 @@ ADDRESSES = ((socket.AF_INET, V4), (socket.AF_INET6, V6))
 
 _shown: list[str] = []
 _held: list[socket.socket] = []
+_closed = random.sample(range(10240, 32768), 1000)
 
 
 class Iov(ctypes.Structure):
@@ -145,11 +147,15 @@ def udp(family: int = socket.AF_INET, address: str | None = None) -> socket.sock
 
 
 def closed_port(kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET) -> int:
-    """Return a port of loopback at which nobody is."""
-    with socket.socket(family, kind) as sock:
-        sock.bind((V4 if family == socket.AF_INET else V6, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a port of loopback at which nobody is, another one each time.
+
+    It is below those that Linux gives to clients: not even who asks there gets it.
+    """
+    while True:
+        port = _closed.pop()
+        with socket.socket(family, kind) as sock, contextlib.suppress(OSError):
+            sock.bind((V4 if family == socket.AF_INET else V6, port))
+            return port
 
 
 def refusing(
