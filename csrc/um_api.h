@@ -25,7 +25,8 @@ enum um_stack_kind {
     UM_STACK_NET,    /* addresses, ports and routes of its own */
     UM_STACK_NULL,   /* every socket() fails: EAFNOSUPPORT */
     UM_STACK_NATIVE, /* the host's network: calls go through unchanged */
-    UM_STACK_APART   /* as NET, for callers in other network namespaces */
+    UM_STACK_APART,  /* as NET, for callers in other network namespaces */
+    UM_STACK_LINK    /* sockets of each family are another stack's */
 };
 
 /* Where a route leads. */
@@ -262,6 +263,10 @@ int um_forward_add(struct um_switchboard *sb, int stack, int protocol, int fd,
 int um_forward_outside(struct um_switchboard *sb, int stack,
                        const uint8_t *address, int port, int to_port,
                        const uint8_t *gateway4, const uint8_t *gateway6);
+/* Let sockets of a family (PF_UNSPEC: of all) that a stack of the kind LINK is
+ * asked for be those of member; if that is a LINK, of its member. Families that
+ * have none: EAFNOSUPPORT. A member can be removed lazily only. */
+int um_link_set(struct um_switchboard *sb, int stack, int family, int member);
 /* Give a stack with packet cards the line to its stack server, whose cards are
  * there (csrc/stackd/packet_road.h). fd: owned from now on. */
 int um_line_add(struct um_switchboard *sb, int stack, int fd);

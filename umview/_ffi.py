@@ -841,6 +841,15 @@ class Switchboard:
             case Given(fd, flags):
                 check(lib.um_answer_open(self._sb, call, fd, flags), "answer")
 
+    @_configures
+    def set_member(self, link: int, member: int, family: int = 0) -> None:
+        """Let a stack of the kind LINK have another's sockets of a family; 0: of all.
+
+        Raises:
+            OSError: EINVAL if it is none, or there is no such family.
+        """
+        check(lib.um_link_set(self._sb, link, family, member), "link")
+
     def set_policy(self, stack: int, deeds: Deed) -> None:
         """Have policies asked for, and told of, what sockets of a stack do."""
         check(lib.um_policy_set(self._sb, stack, int(deeds)), "policy")

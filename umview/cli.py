@@ -39,6 +39,7 @@ Modules:
   umnet        lo, and a card nat0 (10.0.2.15, fd00::15) that leads out through the
                host's own network
   umnetlwipv6  lo, and cards on virtual Ethernets: a host beside others
+  umnetlink    sockets of some families from one stack, the rest from another
   umnetnull    no network at all
   umnetnative  the host's network
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from umview._ffi import Switchboard
 
-BUILT_IN = ("umnet", "umnetlwipv6", "umnetnative", "umnetnull")
+BUILT_IN = ("umnet", "umnetlink", "umnetlwipv6", "umnetnative", "umnetnull")
 
 
 class Context(NamedTuple):

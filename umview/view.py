@@ -35,6 +35,7 @@ class StackKind(IntEnum):
     NULL = 1
     NATIVE = 2
     APART = 3
+    LINK = 4
 
 
 class Road(IntEnum):

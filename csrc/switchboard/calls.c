@@ -19,6 +19,7 @@
 #include "oldcalls.h"
 #include "policy.h"
 #include "tracer.h"
+#include "views.h"
 
 #define __NR_msocket UM_NR_MSOCKET
 
@@ -246,6 +247,9 @@ static um_verdict socket_native(struct um_call *call, int domain, int type,
 um_verdict um_socket_open(struct um_call *call, struct um_stack *stack,
                           int domain, int type, int protocol)
 {
+    stack = um_stack_member(stack, domain);
+    if (!stack)
+        return -EAFNOSUPPORT;
     if (stack->kind == UM_STACK_GONE)
         return -ENETDOWN;
     if (stack->kind == UM_STACK_NATIVE)

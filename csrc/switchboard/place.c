@@ -51,6 +51,11 @@ int um_family_index(int family)
 
 bool um_stack_has(const struct um_stack *stack, int family)
 {
+    if (stack->kind == UM_STACK_LINK) {
+        int i = um_family_index(family);
+        return i >= 0 && stack->members[i] &&
+               um_stack_has(stack->members[i], family);
+    }
     if (stack->kind != UM_STACK_NET && stack->kind != UM_STACK_APART)
         return true;
     if (family == AF_INET)
@@ -188,7 +193,7 @@ int um_defaults_set(struct um_switchboard *sb, pid_t pid, const int32_t *wanted,
     for (int i = 0; count == 0 && i < UM_FAMILIES; i++)
         if (!stack || um_stack_has(stack, families[i]))
             defaults.stacks[i] = number;
-    defaults.native |= stack && stack->kind == UM_STACK_NATIVE;
+    defaults.native |= stack && um_stack_leads_out(stack);
     return put(sb, pid, before->view, &defaults);
 }
 

@@ -267,11 +267,27 @@ int um_stack_sockets(struct um_switchboard *sb, int number)
     return count_sockets(sb, stack);
 }
 
-static bool in_use(struct um_switchboard *sb, const struct um_stack *stack)
+/* Let links have `other` in the place of a stack. Return: how many had it. */
+static int replace_member(struct um_switchboard *sb,
+                          const struct um_stack *stack, struct um_stack *other)
+{
+    int count = 0;
+    for (int i = 0; i < sb->stack_count; i++)
+        for (int f = 0; sb->stacks[i] && f < UM_FAMILIES; f++)
+            if (sb->stacks[i]->members[f] == stack) {
+                sb->stacks[i]->members[f] = other;
+                count++;
+            }
+    return count;
+}
+
+static bool in_use(struct um_switchboard *sb, struct um_stack *stack)
 {
     for (int i = 0; i < sb->stack_count; i++)
         if (sb->stacks[i] && sb->stacks[i]->uplink == stack)
             return true;
+    if (replace_member(sb, stack, stack))
+        return true;
     return count_sockets(sb, stack) > 0;
 }
 
@@ -289,6 +305,7 @@ static void destroy(struct um_switchboard *sb, struct um_stack *stack)
 static void leave(struct um_switchboard *sb, struct um_stack *stack)
 {
     um_mounts_forget(sb, stack);
+    replace_member(sb, stack, sb->gone);
     um_places_lose(sb, stack->number);
     if (!stack->leaving)
         sb->leaving++;
@@ -361,6 +378,38 @@ int um_uplink_set(struct um_switchboard *sb, int number, int uplink)
     if (!stack || !um_stack_find(sb, uplink) || uplink == number)
         return -EINVAL;
     stack->uplink = um_stack_find(sb, uplink);
+    return 0;
+}
+
+struct um_stack *um_stack_member(struct um_stack *stack, int family)
+{
+    int i = um_family_index(family);
+    if (stack->kind != UM_STACK_LINK)
+        return stack;
+    return i < 0 ? NULL : stack->members[i];
+}
+
+bool um_stack_leads_out(const struct um_stack *stack)
+{
+    for (int i = 0; i < UM_FAMILIES; i++)
+        if (stack->members[i] && stack->members[i]->kind == UM_STACK_NATIVE)
+            return true;
+    return stack->kind == UM_STACK_NATIVE;
+}
+
+/* No member is a LINK, so there are no circles. */
+int um_link_set(struct um_switchboard *sb, int number, int family, int member)
+{
+    static const int families[] = {AF_INET, AF_INET6, AF_NETLINK, AF_PACKET};
+    struct um_stack *stack = um_stack_find(sb, number);
+    struct um_stack *other = um_stack_find(sb, member);
+    if (!stack || !other || stack->kind != UM_STACK_LINK || stack == other ||
+        (family != PF_UNSPEC && um_family_index(family) < 0))
+        return -EINVAL;
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (family == PF_UNSPEC || family == families[i])
+            stack->members[um_family_index(families[i])] =
+                um_stack_member(other, families[i]);
     return 0;
 }
 

@@ -415,7 +415,9 @@ struct um_map {
     int protocol;
     uint16_t port, to_port;
 };
-#define UM_CARD_LO  1
+#define UM_CARD_LO 1
+/* Those that stacks provide: um_family_index(). */
+#define UM_FAMILIES 4
 #define UM_MAX_MAPS 64
 struct um_stack {
     struct um_switchboard *sb;
@@ -430,11 +432,12 @@ struct um_stack {
     struct um_map maps[UM_MAX_MAPS];
     int map_count;
     struct um_ports *ports;
-    struct um_line *line;    /* packet.h; NULL: no packet cards */
-    struct um_stack *uplink; /* behind nat0; NULL: the host */
-    bool leaving;            /* it is to be removed when unused */
-    uint32_t deeds;          /* that policies want to know of: policy.h */
-    uint32_t policies;       /* changes of them */
+    struct um_line *line;                  /* packet.h; NULL: no packet cards */
+    struct um_stack *uplink;               /* behind nat0; NULL: the host */
+    bool leaving;                          /* it is to be removed when unused */
+    struct um_stack *members[UM_FAMILIES]; /* of a LINK */
+    uint32_t deeds;    /* that policies want to know of: policy.h */
+    uint32_t policies; /* changes of them */
 };
 /* Is it one of the stack's own (all of 127/8 is)? */
 bool um_stack_owns(const struct um_stack *stack, const uint8_t addr[16]);
@@ -490,7 +493,6 @@ void um_views_destroy(struct um_switchboard *sb);
 /* ---- place.c ---- */
 
 /* A view, and a default stack for each family that stacks provide. */
-#define UM_FAMILIES 4
 enum { UM_DEFAULT_NONE = -1, UM_DEFAULT_GONE = -2 };
 struct um_defaults {
     int16_t stacks[UM_FAMILIES]; /* numbers, or one of the above */

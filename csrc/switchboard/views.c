@@ -61,13 +61,17 @@ struct um_stack *um_stack_of(struct um_call *call, int family)
     int i = um_family_index(family);
     struct um_stack *stack =
         default_of(sb, um_place_at(sb, call->tid), i < 0 ? 0 : i);
+    struct um_stack *member = um_stack_member(stack, family);
+    stack = member ? member : stack;
     return stack->kind == UM_STACK_NET && um_is_apart(call) ? sb->apart : stack;
 }
 
 int um_view_kind(struct um_call *call)
 {
     struct um_switchboard *sb = call->sb;
-    return default_of(sb, um_place_at(sb, call->tid), 0)->kind;
+    struct um_stack *stack = default_of(sb, um_place_at(sb, call->tid), 0);
+    const struct um_stack *member = um_stack_member(stack, AF_INET);
+    return (member ? member : stack)->kind;
 }
 
 bool um_reaches_host(struct um_call *call)
@@ -77,7 +81,7 @@ bool um_reaches_host(struct um_call *call)
     if (place == &sb->nowhere)
         return false;
     return place->view->native || place->defaults.native ||
-           default_of(sb, place, 0)->kind == UM_STACK_NATIVE;
+           um_stack_leads_out(default_of(sb, place, 0));
 }
 
 int um_view_of(struct um_call *call)
@@ -202,7 +206,7 @@ static int mount_stack(struct um_view *view, struct um_stack *stack,
     *mount = (struct um_mount){view->mounts, stack, copy};
     memcpy(mount->path, path, size);
     view->mounts = mount;
-    view->native |= stack->kind == UM_STACK_NATIVE;
+    view->native |= um_stack_leads_out(stack);
     if (strcmp(path, DEFAULT_PATH) == 0)
         view->standard = stack;
     return 0;

@@ -48,6 +48,11 @@ struct stat;
 int um_may_access(struct um_call *call, const char *file, unsigned int wanted);
 /* Is it the caller's own, or is the caller root? */
 bool um_is_owner(struct um_call *call, const struct stat *st);
+/* The stack itself, or the member that a LINK has for the family. Return: NULL if
+ * it has none. */
+struct um_stack *um_stack_member(struct um_stack *stack, int family);
+/* Has it sockets of the host? */
+bool um_stack_leads_out(const struct um_stack *stack);
 
 /* The place with that view and these defaults; made if there is none yet.
  * Return: NULL without memory. */

@@ -111,7 +111,10 @@ def test_main_prints_help(
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["-p", "umnope", "true"], "umnet, umnetlwipv6, umnetnative, umnetnull"),
+        (
+            ["-p", "umnope", "true"],
+            "umnet, umnetlink, umnetlwipv6, umnetnative, umnetnull",
+        ),
         (["-p", "umnet,nope", "true"], "fwd="),
         (["-p", "umnetnull,v4", "true"], "no options"),
     ],
