@@ -215,6 +215,11 @@ def ask_all(texts: Sequence[str]) -> tuple[list[Asked], list[AskedPolicy]]:
     return stacks or [ask("umnet")], policies
 
 
+def _line(text: str) -> str:
+    """Return a text in which nothing can end its line or move a terminal's cursor."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def read(text: str) -> Asked | AskedPolicy:
     """Return what ``MODULE[,OPTION...]`` asks for.
 
@@ -226,7 +231,7 @@ def read(text: str) -> Asked | AskedPolicy:
     try:
         made = module.parse(options)
     except UmviewError as exc:
-        raise UmviewError(f"{name}: {exc}") from exc
+        raise UmviewError(_line(f"{name}: {exc}")) from exc
     if isinstance(made, Policy):
         return AskedPolicy(name, tuple(options), made)
     return Asked(name, tuple(options), made)

@@ -41,6 +41,12 @@ class StackServer:
         _start((theirs,))
         self._early: list[bytes] = []
 
+    def close(self) -> None:
+        """End it, unless the switchboard has its line, and its plug processes."""
+        self.line.close()
+        for plug in self.plugs.values():
+            plug.close()
+
     def add_card(
         self, card: int, mtu: int, mac: bytes, flags: CardAt, plug: Plug
     ) -> Ready:
@@ -128,6 +134,11 @@ class Plug:
         self._line, theirs = _pair()
         self.card, line = _pair()
         _start((theirs, line), "plug")
+
+    def close(self) -> None:
+        """End it."""
+        self._line.close()
+        self.card.close()
 
     def plug(self, where: str, mtu: int, flags: PlugAt) -> int:
         """Plug the card in; if it was elsewhere and this fails, it stays there.

@@ -69,7 +69,11 @@ class Mount(module.Mount):
                 inside.check(card)
         if plan.nat:
             self._nat = Nat(plan, plan.nat, outside)
-        cards, self._server = _plugged(plan)
+        if any(not card.is_nat for card in plan.cards):
+            from umview.stackserver import StackServer
+
+            self._server = StackServer()
+        cards = _plugged(self._server, plan)
         self._keeper = Keeper(plan, cards)
         if self._server:
             _configure(self._server, plan, cards)
@@ -112,7 +116,8 @@ class Mount(module.Mount):
 
     def remove(self) -> None:
         """Unplug the cards, and stop serving the stack."""
-        self._server = None
+        if self._server:
+            self._server.close()
         if self._nat:
             self._nat.close()
 
@@ -125,27 +130,22 @@ def _described(card: Card) -> str:
 # ---- cards ----
 
 
-def _plugged(plan: Plan) -> tuple[tuple[Card, ...], StackServer | None]:
-    """Return the cards, and the stack server of those that are for packets."""
+def _plugged(server: StackServer | None, plan: Plan) -> tuple[Card, ...]:
+    """Return the cards; those for packets are plugged in."""
     cards = [lo(*plan.versions)]
-    server = None
-    if any(not card.is_nat for card in plan.cards):
-        from umview.stackserver import StackServer
-
-        server = StackServer()
     for number, card in enumerate(plan.cards, 2):
         if server and not card.is_nat:
             cards.append(_plug(server, number, card, plan))
         else:
             own = card.addresses, card.gateways
             cards.append(Card(number, card.name, _NAT_MAC, _NAT_MTU, *own))
-    return tuple(cards), server
+    return tuple(cards)
 
 
 def _plug(server: StackServer, number: int, card: CardPlan, plan: Plan) -> Card:
     from umview.stackserver import Plug
 
-    plug = Plug()
+    plug = server.plugs[number] = Plug()
     _plug_in(plug, card, plan)
     flags = _flags(card, plan)
     ready = server.add_card(number, card.mtu, card.mac, flags, plug)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from umview.errors import UmviewError
@@ -45,9 +44,14 @@ class Nat:
         self._card = card
         self._behind = behind
         self._proxy = None if behind else Proxy()
-        self._listeners: Sequence[socket.socket] = ()
+        self._listeners: list[socket.socket] = []
         if not behind:
-            self._listeners = [_listen(one) for one in plan.forwards]
+            try:
+                for one in plan.forwards:
+                    self._listeners.append(_listen(one))
+            except UmviewError:
+                self.close()
+                raise
         elif any(one.kind is socket.SOCK_DGRAM for one in plan.forwards):
             raise UmviewError(
                 "fwd: a port of the enclosing view can lead here by TCP only; "

@@ -1,20 +1,48 @@
-"""What every module has to keep, whatever it does. A new one is listed in MODULES."""
+"""What every module has to keep, whatever it does.
+
+The modules are umview's own; one that cannot be mounted without options has some in
+NEEDED. Those of examples/modules are tested in tests/trees.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from umview import module, names
+from umview import cli, module, names
+from umview._ffi import Switchboard
 from umview.errors import UmviewError
 from umview.view import Address, Filter, Road, Route, Stack, StackKind
 
-MODULES = ("umnet", "umnetlwipv6", "umnetnative", "umnetnull")
+MODULES = module.BUILT_IN
+NEEDED = {"umnetlink": ("rest=/dev/net/work",)}
+DOCS = Path(__file__).parents[2] / "docs"
+WORK = Stack(7, StackKind.NET)  # what is mounted at /dev/net/work
+WRONG = (
+    "",
+    "=",
+    "nonsense",
+    "ip=1.2.3.4/99",
+    "4=",
+    "rest=work",
+    "vd0",
+    "fwd=x",
+    "fwd=1:2:3:4:5",
+    "mtu=-1",
+    "wire=",
+    "v4=1",
+    "\n",
+)
 
 
 class Recorder:
@@ -36,6 +64,10 @@ class Recorder:
         return [args for called, args, _ in self.calls if called == name]
 
 
+def text_of(name: str) -> str:
+    return ",".join((name, *NEEDED.get(name, ())))
+
+
 def mounted(text: str) -> tuple[Stack, Filter, Recorder]:
     recorder = Recorder()
     mount = module.ask(text).mount
@@ -46,10 +78,13 @@ def mounted(text: str) -> tuple[Stack, Filter, Recorder]:
 
 
 def context_of(recorder: Recorder) -> module.Context:
-    def nothing(path: str) -> Stack:
-        raise UmviewError(path)
+    return module.Context(cast("Any", recorder), 0, None, stack_at)
 
-    return module.Context(cast("Any", recorder), 0, None, nothing)
+
+def stack_at(path: str) -> Stack:
+    if path != "/dev/net/work":
+        raise UmviewError(f"{path}: no stack is mounted there")
+    return WORK
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +118,7 @@ def test_unknown_option_is_refused_with_its_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_it_adds_one_stack(name: str) -> None:
-    stack, _, recorder = mounted(name)
+    stack, _, recorder = mounted(text_of(name))
     assert stack.number == 0
     ((kind,),) = recorder.named("add_stack")
     assert kind == stack.kind
@@ -91,9 +126,136 @@ def test_it_adds_one_stack(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_its_tables_are_of_its_cards(name: str) -> None:
-    stack, _, recorder = mounted(name)
+    stack, _, recorder = mounted(text_of(name))
     for number, cards, _ in recorder.named("set_tables"):
         assert (number, cards) == (stack.number, stack.cards)
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_with_an_option_is_a_line(name: str, wrong: str) -> None:
+    try:
+        module.ask(f"{name},{wrong}")
+    except UmviewError as exc:
+        text = str(exc)
+        assert text.startswith(f"{name}: ")
+        assert len(text.splitlines()) == 1
+    else:
+        assert wrong in ("vd0", ""), "it was taken"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_to_read_options_changes_nothing(name: str, tmp_path: Path) -> None:
+    before = held()
+    asked = [module.ask(text_of(name)) for _ in range(2)]
+    assert held() == before
+    assert asked[0].mount is not asked[1].mount
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(text_of(name) for name in MODULES),
+        "umnet,fwd={}:80,fwd={}:53/udp",
+        "umnetlwipv6,wire=contract,ip=10.7.0.1/24",
+    ],
+)
+def test_what_was_mounted_leaves_nothing(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv(MARK, tmp_path.name)
+    (tmp_path / "board").mkdir(mode=0o700)
+    board = Switchboard(str(tmp_path / "board"))
+    work = board.add_stack(StackKind.NET, ipv4=True, ipv6=True)
+
+    def at(path: str) -> Stack:
+        return Stack(work, StackKind.NET)
+
+    context = module.Context(board, 0, None, at)
+    before: list[str] = []
+    for _ in range(3):
+        mount = module.ask(text.format(free_port(), free_port())).mount
+        mount.prepare(None)
+        stack = mount.add(context)
+        mount.furnish(context)
+        assert board.remove_stack(stack.number)
+        mount.remove()
+        before = before or held()  # with what the switchboard opens once
+        assert held() == before
+    board.close()
+    until_none_is_left(tmp_path.name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "umnet,fwd={}:80",
+        "umnet,fwd={1}:81,fwd={0}:80",
+        "umnetlwipv6,wire=contract,vd1=vde:///nowhere/{}",
+    ],
+)
+def test_what_cannot_be_mounted_leaves_nothing(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv(MARK, tmp_path.name)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        before = held()
+        ports = taken.getsockname()[1], free_port()
+        mount = module.ask(text.format(*ports)).mount
+        with pytest.raises(UmviewError) as caught:
+            mount.prepare(None)
+        assert len(str(caught.value).splitlines()) == 1
+        mount.remove()
+        assert held() == before
+    until_none_is_left(tmp_path.name)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+MARK = "UMVIEW_TEST_CONTRACT"
+
+
+def held() -> list[str]:
+    """What this process has open, and its threads."""
+    fds = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the folder itself
+            fds.append(os.readlink(f"/proc/self/fd/{fd}").partition(":[")[0])
+    fds = [fd for fd in fds if not fd.startswith("/memfd:")]  # files of the view
+    return sorted(fds) + sorted(one.name for one in threading.enumerate())
+
+
+def until_none_is_left(mark: str) -> None:
+    """Wait for the end of the processes that were started here."""
+    wanted = f"{MARK}={mark}".encode()
+    end = time.monotonic() + 60
+    left = [""]
+    while left:
+        left = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if wanted in path.read_bytes().split(b"\0"):
+                    left.append(path.parent.name)
+        assert time.monotonic() < end, left
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_its_options_are_in_the_documentation(name: str) -> None:
+    with pytest.raises(UmviewError) as caught:
+        module.ask(f"{name},nonsense")
+    known = str(caught.value).partition("known options: ")[2]
+    pages = [DOCS / "stacks.md", DOCS / "modules.md", DOCS.parent / "README.md"]
+    text = "".join(page.read_text() for page in pages) + cli._HELP
+    for option in filter(None, known.split(", ")):
+        word = option.rpartition(": ")[2].split("=")[0].split("[")[0]
+        assert f"`{word}" in text or f"  {word}" in text, option
+    assert name in text
 
 
 def test_unknown_module_names_the_known_ones() -> None:
