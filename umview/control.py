@@ -180,6 +180,10 @@ def answer(
         return {"error": f"not understood: {exc}"}
 
 
+class Over(UmviewError):  # noqa: N818 - a state of the view, not a defect
+    """The view has ended before it answered."""
+
+
 class Caller:
     """The other end: whoever wants something of a view."""
 
@@ -220,7 +224,8 @@ class Caller:
         """Ask for something.
 
         Raises:
-            UmviewError: It cannot be done, or the view has ended.
+            Over: The view has ended.
+            UmviewError: It cannot be done.
         """
         self.begin(do, **words)
         return self.end()
@@ -247,7 +252,7 @@ class Caller:
         except OSError as exc:
             raise UmviewError(f"the view does not answer: {exc.strerror}") from exc
         if not data:
-            raise UmviewError("the view has ended")
+            raise Over("the view has ended")
         reply = _decode(data)
         if "error" in reply:
             raise UmviewError(str(reply["error"]))

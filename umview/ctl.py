@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import select
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeAlias
 
-from umview import doors
+from umview import control, doors
 from umview.control import Caller, Message
 from umview.errors import FAILED, UmviewError
 
@@ -314,22 +315,17 @@ def attach_program(view: str | None, pid: int) -> None:
 
 
 def _enter(view: str, command: Sequence[str]) -> NoReturn:
-    from umview._ffi import Stage, child_exec
-    from umview.view import Filter
+    from umview.enter import enter
 
     found = doors.find(view)
-    told = found.caller.ask("enter", view=found.number)
-    sock = found.caller.sock
-    sock.setblocking(True)
-    stage, code = child_exec(sock.fileno(), Filter(int(str(told["filter"]))), command)
-    if stage is Stage.EXEC:
-        raise UmviewError(f"{command[0]}: {os.strerror(code)}")
-    raise UmviewError(f"cannot enter the view: {os.strerror(code)}")
+    failure = enter(found.caller, found.number, command)
+    raise UmviewError(f"{command[0]}: {failure.strerror}")
 
 
 def shut_down(args: argparse.Namespace) -> None:
     """End a view."""
-    _ask(args, "shutdown", seconds=args.seconds)
+    with contextlib.suppress(control.Over):
+        _ask(args, "shutdown", seconds=args.seconds)
 
 
 def _log(args: argparse.Namespace) -> None:

@@ -29,8 +29,8 @@ def views(tree: Tree, top: View, switchboard: Switchboard) -> list[Message]:
         if one.family != socket.AF_NETLINK and is_listed(one):
             sockets[one.stack].append(one)
     found: dict[int, list[int]] = defaultdict(list)
-    for pid, number in processes.below(tree.roots()).items():
-        found[number].append(pid)
+    for pid, view, _ in tree.processes():
+        found[view.number].append(pid)
     return [
         {
             "name": view.name,

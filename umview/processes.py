@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-_PARENT = 1  # behind the name in /proc/PID/stat, counted from 0: proc_pid_stat(5)
+_STATE, _PARENT = 0, 1  # behind the name in /proc/PID/stat: proc_pid_stat(5)
 
 
 def below(roots: Mapping[int, int]) -> dict[int, int]:
@@ -30,6 +30,12 @@ def _parents() -> Iterator[tuple[int, int]]:
     for name in os.listdir("/proc"):
         if name.isdigit() and (stat := _read(int(name), "stat")):
             yield int(name), int(stat.rpartition(b")")[2].split()[_PARENT])
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    stat = _read(pid, "stat").rpartition(b")")[2].split()
+    return not stat or stat[_STATE] in b"ZX"
 
 
 def command_of(pid: int) -> str:

@@ -16,9 +16,10 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from umview import control, running, special
+from umview import control, mark, running, special
 from umview.changes import Changes
 from umview.control import Door, Message, Visitor
+from umview.errors import UmviewError
 from umview.running import EntryError
 from umview.view import Filter
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _INT = struct.Struct("=i")
 _LINES = 200  # of the log, kept
+_HELD_SECONDS = 3.0  # from SIGTERM to SIGKILL where nobody is left to say
 
 
 class Requests:
@@ -75,6 +77,8 @@ class Requests:
             "del": changes.delete,
             "modules": changes.modules,
             "name": changes.name,
+            "shutdown": self._shutdown,
+            "hold": self._hold,
         }
         tree.came = self._came
 
@@ -155,9 +159,17 @@ class Requests:
 
     # ---- entering ----
 
-    def _enter(self, visitor: Visitor, view: object = None) -> Message:
-        """Let the visitor become a command of a view."""
+    def _enter(
+        self, visitor: Visitor, is_inside: bool, view: object = None
+    ) -> Message:
+        """Let the visitor become a command of a view.
+
+        Who is inside of a view has a filter already, and is in another view at once.
+        """
         into = self._tree.find(view, visitor.view)
+        if is_inside:
+            self._switchboard.set_place(visitor.pid, into.number)
+            return {}
         self._loop.unwatch(visitor.fileno())
         self._loop.watch(visitor.fileno(), partial(self._entering, visitor, into))
         return {"filter": int(self._filter)}
@@ -167,8 +179,9 @@ class Requests:
         if len(message) == _INT.size:
             (listener,) = _INT.unpack(message)
             with contextlib.suppress(OSError):
+                self._admit(visitor.pid, view)
                 self._tracer.start(self._switchboard, visitor.pid, listener)
-                view.entered.append(visitor.pid)
+                self._tree.was_entered = True
                 visitor.send_bytes(b"\n")
         self._dismiss(visitor)
 
@@ -176,10 +189,24 @@ class Requests:
         """Let a program that runs enter a view."""
         into = self._tree.find(view, visitor.view)
         running.check(pid)
-        self._attach(pid, into)
+        try:
+            self._admit(pid, into)
+        except OSError as exc:
+            raise running.why_not(pid, exc.errno or 0) from exc
+        self._attach(pid)
         return {}
 
-    def _attach(self, pid: int, view: View) -> None:
+    def _admit(self, pid: int, view: View) -> None:
+        """Put a process in its place, before it is under a filter.
+
+        Raises:
+            OSError: It has ended, or is not ours to change.
+        """
+        mark.put(pid)
+        if view.number:
+            self._switchboard.set_place(pid, view.number)
+
+    def _attach(self, pid: int) -> None:
         """Put a program under the filter.
 
         Raises:
@@ -189,7 +216,7 @@ class Requests:
             self._tracer.attach(self._switchboard, pid, self._filter)
         except OSError as exc:
             raise running.why_not(pid, exc.errno or 0) from exc
-        view.entered.append(pid)
+        self._tree.was_entered = True
 
     # ---- entering by a stack special file, as libumview does ----
 
@@ -219,16 +246,54 @@ class Requests:
         """
         running.check(pid)
         try:
+            mark.put(pid, mark.Kind.GUEST)
             self._switchboard.set_place(pid, view.number)
             self._switchboard.set_default(pid, self._tree.native().number)
         except OSError as exc:
             raise running.why_not(pid, exc.errno or 0) from exc
         try:
-            self._attach(pid, view)
+            self._attach(pid)
         except EntryError:
             with contextlib.suppress(OSError):
                 self._switchboard.set_place(pid, 0)  # it hands none down
             raise
+
+    # ---- ending ----
+
+    def _shutdown(
+        self, visitor: Visitor, seconds: float, view: object = None
+    ) -> Message | None:
+        """End the processes of a view; answer when they have ended."""
+        top = self._tree.find(view, visitor.view)
+        self._end(top, seconds, visitor)
+        return None
+
+    def _end(self, top: View, seconds: float, visitor: Visitor) -> None:
+        from umview.ending import Ending
+
+        def find() -> set[int]:
+            return {
+                pid
+                for pid, view, kind in self._tree.processes()
+                if view.is_within(top) and kind is mark.Kind.COMMAND
+            }
+
+        def ended(error: UmviewError | None) -> None:
+            visitor.send({"error": str(error)} if error else {})
+
+        Ending(self._loop, find, float(seconds), ended)
+
+    def _hold(self, visitor: Visitor, view: object = None) -> Message:
+        """End a view when the visitor leaves; its process may be killed meanwhile."""
+        top = self._tree.find(view, visitor.view)
+        self._loop.unwatch(visitor.fileno())
+        self._loop.watch(visitor.fileno(), partial(self._held, visitor, top))
+        return {}
+
+    def _held(self, visitor: Visitor, view: View) -> None:
+        if not visitor.receive():
+            self._end(view, _HELD_SECONDS, visitor)
+            self._dismiss(visitor)
 
 
 class _Recent(logging.Handler):

@@ -212,7 +212,7 @@ class _Supervisor:
         Our children tell better than the switchboard: also of those about to end.
         """
         if self._childless or not self._waits:
-            entered = any(view.entered for view in self._tree.views.values())
+            entered = self._tree.was_entered
             self._running = (entered or not self._waits) and not self._ended
 
     def _left_alone(self) -> None:

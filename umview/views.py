@@ -7,11 +7,12 @@ for: names, mounts, modules.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from umview import runtime
+from umview import mark, processes, runtime
 from umview.errors import UmviewError
 from umview.module import Asked, Context, Mount
 from umview.special import NET, SpecialFile
@@ -50,7 +51,6 @@ class View:
         depth: How many views enclose it.
         keeper: The process that is its root; of the outermost, the supervisor.
         mounts: Its stacks by their paths.
-        entered: Processes that came in while it ran, with what they started.
     """
 
     def __init__(
@@ -62,7 +62,6 @@ class View:
         self.depth: int = parent.depth + 1 if parent else 0
         self.keeper = keeper
         self.mounts: dict[str, Mounted] = {}
-        self.entered: list[int] = []
 
     def is_within(self, other: View) -> bool:
         """Whether it is another view, or nested in that, however deep."""
@@ -90,6 +89,7 @@ class Tree:
         modules: The names of the modules that made them.
         came: Called when somebody outside knocks at a stack special file, with the
             view, the stack's path, and the file.
+        was_entered: Whether a process ever came in that is no child of a keeper.
     """
 
     came: Callable[[View, str, SpecialFile], None]
@@ -108,6 +108,7 @@ class Tree:
         self.views = {root.number: root}
         self.stacks: dict[int, Stack] = {}
         self.modules: dict[int, str] = {}
+        self.was_entered = False
         self._switchboard = switchboard
         self._loop = loop
         self._runtime = runtime
@@ -163,12 +164,18 @@ class Tree:
         """Yield a view and all that are nested in it."""
         return (view for view in self.views.values() if view.is_within(top))
 
-    def roots(self) -> dict[int, int]:
-        """Return the processes that all others of views are below, with the views."""
-        found = {
-            pid: view.number for view in self.views.values() for pid in view.entered
-        }
-        return found | {view.keeper: view.number for view in self.views.values()}
+    def processes(self) -> Iterator[tuple[int, View, mark.Kind]]:
+        """Yield the processes in views, and how each came there.
+
+        Keepers are not among them: they end by themselves, with the last of their own.
+        """
+        keepers = {view.keeper: view.number for view in self.views.values()}
+        for pid, number in processes.below(keepers).items():
+            if pid not in keepers:
+                yield pid, self.views[number], mark.Kind.COMMAND
+        for pid, kind in mark.processes():
+            with contextlib.suppress(OSError):  # its view has ended, or it has
+                yield pid, self.views[self._switchboard.view_of(pid)], kind
 
     # ---- stacks ----
 
