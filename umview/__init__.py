@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from umview._msocket import SOCK_DEFAULT as SOCK_DEFAULT
     from umview._msocket import msocket as msocket
+    from umview.api import View as View
+    from umview.network import Network as Network
 
 __version__ = "0.1.0"
 
-_LATER = {"msocket": "_msocket", "SOCK_DEFAULT": "_msocket"}
+_LATER = {
+    "Network": "network",
+    "SOCK_DEFAULT": "_msocket",
+    "View": "api",
+    "msocket": "_msocket",
+}
 """What is not there before it is asked for, by the file that has it."""
 
 

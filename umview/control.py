@@ -209,8 +209,8 @@ class Caller:
         Raises:
             OSError: As connect(2); ECONNREFUSED or ENOENT: nobody is at home.
         """
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         here = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             sock.connect(f"/proc/self/fd/{here}/{_NAME}")
         except OSError:

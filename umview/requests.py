@@ -159,9 +159,7 @@ class Requests:
 
     # ---- entering ----
 
-    def _enter(
-        self, visitor: Visitor, is_inside: bool, view: object = None
-    ) -> Message:
+    def _enter(self, visitor: Visitor, is_inside: bool, view: object = None) -> Message:
         """Let the visitor become a command of a view.
 
         Who is inside of a view has a filter already, and is in another view at once.

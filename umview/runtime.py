@@ -99,6 +99,11 @@ def views(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     return sorted(found)
 
 
+def folder(name: str, environ: Mapping[str, str]) -> str:
+    """Return the directory of a view."""
+    return f"{_root(environ)}/{name}"
+
+
 def wire(name: str, environ: Mapping[str, str]) -> str:
     """Return where the two ends of a wire meet; no view can be called ``.wires``."""
     return f"{_root(environ)}/.wires/{name}"
