@@ -12,7 +12,9 @@
  *
  * Files, refused sockets and names belong to a view. What a view has not itself
  * it has from the view around it. What lies in the folders tells of the stack
- * that is the caller's default, so they are the same for all views.
+ * that is the caller's default, so they are the same for all views. Who has the
+ * host's network for a default has the host's files and names, too: the view's
+ * name server is not reached from there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -421,13 +423,10 @@ static um_verdict open_file(struct um_call *call, int dirfd, const char *path,
         return UM_CONTINUE;
     fold_proc(full);
     const struct file *f = find(shown, full);
-    if (f)
-        return give_file(call, f, flags);
-    /* Files are the view's, but what tells of a network is the stack's. */
-    return in_folder(call->sb->files, full) &&
-                   um_stack_of(call, AF_INET)->kind != UM_STACK_NATIVE
-               ? ask_for_file(call, full, flags)
-               : UM_CONTINUE;
+    if ((!f && !in_folder(call->sb->files, full)) ||
+        um_view_kind(call) == UM_STACK_NATIVE)
+        return UM_CONTINUE;
+    return f ? give_file(call, f, flags) : ask_for_file(call, full, flags);
 }
 
 /* unlike: flags of opens that are not asked for a file, but stopped for the
@@ -486,7 +485,8 @@ um_verdict um_handle_uname(struct um_call *call)
 {
     struct utsname names;
     const struct shown *shown = shown_to(call);
-    if ((!shown->hostname[0] && !shown->domainname[0]) || is_named_apart(call))
+    if ((!shown->hostname[0] && !shown->domainname[0]) ||
+        um_view_kind(call) == UM_STACK_NATIVE || is_named_apart(call))
         return UM_CONTINUE;
     if (uname(&names) != 0)
         return -errno;
