@@ -13,8 +13,7 @@ from umview import module, processes
 from umview.control import Message, Visitor
 from umview.errors import UmviewError
 from umview.module import AskedPolicy
-from umview.special import NET
-from umview.views import DEFAULT
+from umview.view import DEFAULT, free_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from umview.views import Tree, View
 
 _NAMED = 5  # processes that keep a stack from being unmounted
-_LONGEST = 200  # of a path; that of its special file has to be one, too
 
 
 class Changes:
@@ -56,7 +54,7 @@ class Changes:
             view: In which view.
         """
         into = self._tree.find(view, visitor.view)
-        _check(path)
+        module.check_path(path)
         self._tree.check_free(into, path)
         with _in_folder(cwd):
             asked = module.ask(text)
@@ -83,7 +81,7 @@ class Changes:
             result()
             if visitor.has_left or view.number not in self._tree.views:
                 raise UmviewError("nobody waits for it any more")
-            path = path or view.free_path(asked.module)
+            path = path or free_path(asked.module, view.mounts)
             self._tree.mount(view, path, asked)
             if path == DEFAULT:
                 self._tree.furnish(view)
@@ -134,7 +132,7 @@ class Changes:
         if isinstance(asked, AskedPolicy):
             self._tree.policies.add(into, asked)
             return {"path": None}
-        self._mount(visitor, into, None, asked)
+        self._mount(visitor, into, asked.path, asked)
         return None
 
     def delete(self, visitor: Visitor, module: str, view: object = None) -> Message:
@@ -167,13 +165,6 @@ class Changes:
         """Give a view another name."""
         self._tree.rename(self._tree.find(view, visitor.view), name)
         return {}
-
-
-def _check(path: str) -> None:
-    if not path.startswith("/") or os.path.normpath(path) != path or path == "/":
-        raise UmviewError(f"{path}: give an absolute path, as {NET}work")
-    if len(path) > _LONGEST or not path.isprintable():
-        raise UmviewError(f"{path}: a path is up to {_LONGEST} characters")
 
 
 @contextlib.contextmanager

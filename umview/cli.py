@@ -13,15 +13,18 @@ from umview import __version__
 from umview.errors import FAILED, UmviewError
 
 _HELP = """\
-Usage: umview [-p MODULE[,OPTION...]]... [-V NAME] [-v] COMMAND [ARG...]
-       umview [-p MODULE[,OPTION...]]... [-V NAME] [-v] --pid PID
+Usage: umview [-p [PATH=]MODULE[,OPTION...]]... [-V NAME] [-v] COMMAND [ARG...]
+       umview [-p [PATH=]MODULE[,OPTION...]]... [-V NAME] [-v] --pid PID
 
 Run COMMAND, and all that it starts, in its own view of the network: own addresses,
 own ports, own names. No privileges are needed and nothing of the host is changed.
 Or let the program PID, which runs already, go on in such a view.
 
   -p MODULE[,OPTION...]  use this module's stack; the first one is what programs get
-                         (default: -p umnet)
+                         (default: -p umnet). With PATH= before it, as in
+                         /dev/net/work=umnet, the stack is mounted there
+  -f FILE                read what a view has from this rc file (default:
+                         ~/.config/umview/rc.toml, if there is one)
   -V NAME                name the view (default: umview- and a number)
   -v                     say what is set up
   --tracer auto|seccomp|ptrace
@@ -78,7 +81,7 @@ The exit status is COMMAND's; 128+N if signal N ended it; 125 if umview itself f
 126 if COMMAND cannot be executed, 127 if there is none of that name.
 """
 
-_SHORT = "hp:V:v"
+_SHORT = "f:hp:V:v"
 # getopt(3) knows options that may have a value, Python's does not: with one it goes by
 # another name, which nobody can type.
 _TRACE_TO = "trace\0"
@@ -86,7 +89,9 @@ _LONG = [
     *("help", "json", "overlay", "pid=", "trace", f"{_TRACE_TO}=", "tracer="),
     "version",
 ]
-_KNOWN = "-p, -V, -v, --tracer, --pid, --trace, --json, --overlay, --help, --version"
+_KNOWN = (
+    "-p, -f, -V, -v, --tracer, --pid, --trace, --json, --overlay, --help, --version"
+)
 _TRACERS = ("auto", "seccomp", "ptrace")
 
 
@@ -102,6 +107,7 @@ class Request(NamedTuple):
     trace_file: str | None = None  # None: stderr
     is_json: bool = False
     is_overlaid: bool = False
+    rc_file: str | None = None  # None: the user's own, if there is one
     pid: int = 0  # of the running program that enters the view
     text: str | None = None  # to show, in place of all else
 
@@ -142,8 +148,7 @@ def parse(words: Sequence[str]) -> Request:
             "makes its calls; give --trace=FILE"
         )
     return Request(
-        mounts=tuple(value for option, value in options if option == "-p")
-        or ("umnet",),
+        mounts=tuple(value for option, value in options if option == "-p"),
         command=tuple(command),
         name=found.get("-V"),
         is_verbose="-v" in found,
@@ -152,6 +157,7 @@ def parse(words: Sequence[str]) -> Request:
         trace_file=trace_file,
         is_json="--json" in found,
         is_overlaid="--overlay" in found,
+        rc_file=found.get("-f"),
         pid=pid,
         text=text,
     )
@@ -199,17 +205,21 @@ def main() -> int:
 
 
 def _run(request: Request, inherited: tuple[int, ...]) -> int:
-    from umview import front, module, runtime
+    from umview import front, module, rc, runtime
     from umview.job import Job, Tracing
 
     ignores_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL) == signal.SIG_IGN
     mask = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, front.TAKEN))
-    mounts, policies = module.ask_all(request.mounts)
+    path = request.rc_file or rc.find(os.environ)
+    said = rc.read(path) if path else rc.Rc()
+    mounts, policies = module.ask_all(request.mounts, said.words)
     tracing = None
     if request.is_traced:
         fd = None if request.trace_file is None else _create(request.trace_file)
         tracing = Tracing(fd, request.is_json)
-    directory = runtime.create(request.name or f"umview-{os.getpid()}", os.environ)
+    directory = runtime.create(
+        request.name or said.name or f"umview-{os.getpid()}", os.environ
+    )
     job = Job(
         mounts,
         policies,
@@ -221,7 +231,7 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
         inherited,
         request.tracer,
         tracing,
-        request.is_overlaid,
+        request.is_overlaid or said.is_overlaid,
     )
     return front.run(directory, job)
 

@@ -17,6 +17,7 @@ from umview.control import Caller, Message
 from umview.errors import FAILED, UmviewError
 
 _SECONDS = 3.0
+_LONGEST = 86400.0
 _PATIENCE = 1.0  # seconds, after which it is said what is waited for
 _EPILOG = """\
 Outside of views, VIEW and -V VIEW name one of yours, as `umctl ls` shows them; where
@@ -135,23 +136,11 @@ def _parser() -> argparse.ArgumentParser:
         "seconds",
         nargs="?",
         metavar="SECONDS",
-        type=_seconds,
-        default=_SECONDS,
         help=f"until SIGKILL comes (default: {_SECONDS:.0f})",
     )
     logged = command("log", "show what a view has logged", _log)
     logged.add_argument("-f", dest="follow", action="store_true", help="and goes on to")
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"{text}: give a number of seconds, as 10")
-    return seconds
 
 
 def _ask(args: argparse.Namespace, do: str, **words: object) -> Message:
@@ -288,9 +277,14 @@ def list_modules(args: argparse.Namespace) -> None:
 def name_view(args: argparse.Namespace) -> None:
     """Show a view's name, or change it."""
     if args.name is None:
-        sys.stdout.write(f"{doors.find(args.view).name}\n")
+        sys.stdout.write(f"{name_of(args.view)}\n")
     else:
         _ask(args, "name", name=args.name)
+
+
+def name_of(view: str | None) -> str:
+    """Return what a view is called."""
+    return doors.find(view).name
 
 
 # ---- enter, end, watch ----
@@ -300,12 +294,23 @@ def _attach(args: argparse.Namespace) -> None:
     match args.command:
         case []:
             raise UmviewError("attach: name a command to run, or give --pid PID")
-        case ["--pid", pid] if pid.isascii() and pid.isdigit():
-            attach_program(args.view, int(pid))
+        case ["--pid", pid]:
+            attach_program(args.view, pid_of(pid))
         case ["--pid", *_]:
-            raise UmviewError("attach --pid: a process id is a number, as ps shows it")
+            raise UmviewError("attach --pid: give one process id, and no command")
         case _:
             _enter(args.view, args.command)
+
+
+def pid_of(text: str) -> int:
+    """Return the process id that somebody has typed.
+
+    Raises:
+        UmviewError: It is none.
+    """
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
+        raise UmviewError(f"{text}: a process id is a number, as ps shows it")
+    return int(text)
 
 
 def attach_program(view: str | None, pid: int) -> None:
@@ -322,10 +327,25 @@ def _enter(view: str, command: Sequence[str]) -> NoReturn:
     raise UmviewError(f"{command[0]}: {failure.strerror}")
 
 
+def seconds_of(text: str | None) -> float:
+    """Return the seconds that somebody has typed, or the usual ones.
+
+    Raises:
+        UmviewError: It is no such number.
+    """
+    try:
+        seconds = _SECONDS if text is None else float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= _LONGEST:
+        raise UmviewError(f"{text}: give a number of seconds, as 10")
+    return seconds
+
+
 def shut_down(args: argparse.Namespace) -> None:
     """End a view."""
     with contextlib.suppress(control.Over):
-        _ask(args, "shutdown", seconds=args.seconds)
+        _ask(args, "shutdown", seconds=seconds_of(args.seconds))
 
 
 def _log(args: argparse.Namespace) -> None:

@@ -8,19 +8,21 @@ installed packages costs more time than the rest of umview's start.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from umview.errors import UmviewError
 from umview.policy import Policy
-from umview.view import Filter, Stack, StackKind
+from umview.view import DEFAULT, NET, Filter, Stack, StackKind, free_path
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from umview._ffi import Switchboard
 
+_LONGEST = 200  # of a path; that of its special file has to be one, too
 BUILT_IN = ("umnet", "umnetlink", "umnetlwipv6", "umnetnative", "umnetnull")
 
 
@@ -159,11 +161,13 @@ class Asked(NamedTuple):
         module: The module's name.
         options: Its options.
         mount: What they mean.
+        path: Where it is to be; None: wherever it is free.
     """
 
     module: str
     options: tuple[str, ...]
     mount: Mount
+    path: str | None = None
 
 
 class AskedPolicy(NamedTuple):
@@ -203,16 +207,38 @@ def ask_policy(text: str) -> AskedPolicy:
     return found
 
 
-def ask_all(texts: Sequence[str]) -> tuple[list[Asked], list[AskedPolicy]]:
-    """Return what the words of ``-p`` ask for, with umnet where none is a stack.
+def ask_all(
+    words: Sequence[str], others: Sequence[str] = ()
+) -> tuple[list[Asked], list[AskedPolicy]]:
+    """Return what the words of ``-p`` ask for, with umnet where none is the default.
+
+    Args:
+        words: Those of the command line.
+        others: Those of an rc file: what is to be where another stack is, is left out.
+
+    Returns:
+        The stacks, all with their paths, and the policies.
 
     Raises:
         UmviewError: A module or one of its options is unknown or wrong.
     """
-    found = [read(text) for text in texts]
+    found = [read(word) for word in words]
     stacks = [one for one in found if isinstance(one, Asked)]
     policies = [one for one in found if isinstance(one, AskedPolicy)]
-    return stacks or [ask("umnet")], policies
+    taken = {one.path or DEFAULT for one in stacks}
+    for one in map(read, others):
+        if isinstance(one, AskedPolicy):
+            policies.append(one)
+        elif one.path not in taken:
+            stacks.append(one)
+    paths = {one.path for one in stacks if one.path}
+    if DEFAULT not in paths and all(one.path for one in stacks):
+        stacks.insert(0, ask("umnet"))
+    for at, one in enumerate(stacks):
+        path = one.path or free_path(one.module, paths)
+        stacks[at] = one._replace(path=path)
+        paths.add(path)
+    return stacks, policies
 
 
 def _line(text: str) -> str:
@@ -221,11 +247,15 @@ def _line(text: str) -> str:
 
 
 def read(text: str) -> Asked | AskedPolicy:
-    """Return what ``MODULE[,OPTION...]`` asks for.
+    """Return what ``[PATH=]MODULE[,OPTION...]`` asks for.
 
     Raises:
         UmviewError: The module or one of its options is unknown or wrong.
     """
+    path = None
+    if text.startswith("/"):
+        path, _, text = text.partition("=")
+        check_path(path)
     name, *options = text.split(",")
     module = find(name)
     try:
@@ -233,5 +263,21 @@ def read(text: str) -> Asked | AskedPolicy:
     except UmviewError as exc:
         raise UmviewError(_line(f"{name}: {exc}")) from exc
     if isinstance(made, Policy):
+        if path:
+            raise UmviewError(
+                f"{name} is a policy, which has no path: leave {path} out"
+            )
         return AskedPolicy(name, tuple(options), made)
-    return Asked(name, tuple(options), made)
+    return Asked(name, tuple(options), made, path)
+
+
+def check_path(path: str) -> None:
+    """Make sure that a stack can be mounted at a path.
+
+    Raises:
+        UmviewError: It cannot.
+    """
+    if not path.startswith("/") or os.path.normpath(path) != path or path == "/":
+        raise UmviewError(f"{path}: give an absolute path, as {NET}work")
+    if len(path) > _LONGEST or not path.isprintable():
+        raise UmviewError(f"{path}: a path is up to {_LONGEST} characters")

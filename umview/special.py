@@ -14,9 +14,7 @@ import os
 import struct
 
 from umview.control import Door, Visitor
-
-NET = "/dev/net/"
-"""Where stacks are usually mounted."""
+from umview.view import NET
 
 _NEW = ".new"  # no stack's: names are quoted
 _ERROR = struct.Struct("=i")

@@ -89,7 +89,8 @@ class _Supervisor:
         self._tree = Tree(self._switchboard, self._loop, root, runtime.path)
         for asked in job.mounts:
             asked.mount.prepare(None)
-            self._tree.mount(root, root.free_path(asked.module), asked)
+            assert asked.path
+            self._tree.mount(root, asked.path, asked)
         self._filter = self._tree.furnish(root)
         for policy in job.policies:
             self._tree.policies.add(root, policy)

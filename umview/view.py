@@ -7,7 +7,7 @@ takes, half of them to import the module `inspect`.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import IntEnum, IntFlag
 from ipaddress import (
     IPv4Address,
@@ -26,6 +26,23 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 FOLDERS = ("/proc/net/", "/proc/sys/net/", "/sys/class/net")
 """Where files tell of the network; with "/" at the end, what lies below it only."""
+
+
+NET = "/dev/net/"
+"""Where stacks are usually mounted."""
+
+DEFAULT = f"{NET}default"
+"""Where the stack is that programs get that ask for none."""
+
+
+def free_path(module: str, taken: Container[str]) -> str:
+    """Return a path that is free for a module's stack."""
+    if DEFAULT not in taken:
+        return DEFAULT
+    number = 1
+    while (path := f"{NET}{module}{number}") in taken:
+        number += 1
+    return path
 
 
 class StackKind(IntEnum):

@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from umview import mark, processes, runtime
 from umview.errors import UmviewError
 from umview.module import Asked, Context, Mount
-from umview.special import NET, SpecialFile
-from umview.view import FOLDERS, Card, Filter, Service, Stack, StackKind, lo
+from umview.special import SpecialFile
+from umview.view import DEFAULT, FOLDERS, Card, Filter, Service, Stack, StackKind, lo
 
 if TYPE_CHECKING:
     from umview._ffi import Switchboard
     from umview.loop import Loop
     from umview.policies import Policies
-
-DEFAULT = f"{NET}default"
-"""Where the stack is that programs get that ask for none."""
 
 
 class Mounted(NamedTuple):
@@ -69,15 +66,6 @@ class View:
         while view and view is not other:
             view = view.parent
         return view is not None
-
-    def free_path(self, module: str) -> str:
-        """Return a path that is free for a module's stack."""
-        if DEFAULT not in self.mounts:
-            return DEFAULT
-        number = 1
-        while (path := f"{NET}{module}{number}") in self.mounts:
-            number += 1
-        return path
 
 
 class Tree:

@@ -19,7 +19,7 @@ def _interrupts() -> Iterator[None]:
 
 def test_without_module_it_is_umnet() -> None:
     request = cli.parse(["curl", "http://x/"])
-    assert request.mounts == ("umnet",)
+    assert request.mounts == ()
     assert request.command == ("curl", "http://x/")
 
 

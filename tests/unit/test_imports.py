@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
-    {"pytest_plugin"},
+    {"pytest_plugin", "viewos"},
     {"network"},
     {"api", "cli", "ctl", "config", "ethernet", "mstack"},
     {"front", "doors"},
@@ -26,6 +26,7 @@ LAYERS = (
     {"job", "names", "netlink", "ioctl", "sockdiag", "files"},
     {"procnet", "trace"},
     {"module", "tracer", "running", "runtime", "link", "dns_answer", "trace_args"},
+    {"rc"},
     {"special"},
     {"enter"},
     {"control", "loop", "mark", "processes"},
