@@ -23,6 +23,9 @@ Handler: TypeAlias = Callable[..., Message | None]
 """Does what a visitor asks for; None: the answer comes later."""
 log = logging.getLogger(__name__)
 
+INSIDE = "/dev/umview"
+"""Where msocket() finds the door, inside of views."""
+
 LONGEST = 1 << 20
 """The longest message, in bytes."""
 
@@ -197,7 +200,10 @@ class Caller:
         Raises:
             OSError: Nobody answers.
         """
-        raise NotImplementedError
+        from umview._msocket import msocket
+
+        sock = msocket(INSIDE, socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(sock)
 
     @classmethod
     def outside(cls, folder: str) -> Caller:

@@ -37,7 +37,10 @@ def callers() -> Iterator[Caller]:
         UmviewError: We are inside of a view whose supervisor is gone.
     """
     if _ffi.is_in_view():
-        yield Caller.inside()
+        try:
+            yield Caller.inside()
+        except OSError as exc:
+            raise UmviewError(f"the view does not answer: {exc.strerror}") from None
         return
     for _, folder in runtime.views(os.environ):
         with contextlib.suppress(OSError):
