@@ -65,7 +65,7 @@ def test_known_tracers_are_taken(tracer: str) -> None:
         (["-v"], "no command"),
         (["--tracer", "magic", "true"], "auto, seccomp, ptrace"),
         (["--frobnicate", "true"], "--tracer"),
-        (["-x", "true"], "-p, -V, -v"),
+        (["-x", "true"], "-p, -f, -V, -v"),
         (["-p"], "-p"),
         (["--pid", "x"], "--pid x"),
         (["--pid", "-1"], "--pid -1"),
