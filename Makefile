@@ -108,7 +108,7 @@ test-stacks:
 
 # Trees of views: nesting, msocket, umctl, modules of others, the Python API.
 test-trees:
-	scripts/system-packages test stacks
+	scripts/system-packages test stacks trees
 	scripts/unprivileged "build build/setting" \
 		$(PYTHON) -m pytest -p no:cacheprovider $(or $(ARGS),tests/trees)
 
