@@ -51,6 +51,7 @@ class View:
         *modules: str,
         name: str | None = None,
         tracer: str = "auto",
+        overlay: bool = False,
     ) -> None:
         """Say what it is to be.
 
@@ -58,10 +59,12 @@ class View:
             modules: What follows ``-p``: ``"umnet,fwd=8080:80"``; none: umnet.
             name: Its name; made up if there is none.
             tracer: What stops the calls of programs, as ``--tracer``.
+            overlay: Whether /dev/net shows the stacks, as ``--overlay``.
         """
         self.name = name or f"api-{os.getpid()}-{next(_counter)}"
         self._words = [word for module in modules for word in ("-p", module)]
         self._words += ["--tracer", tracer, "-V", self.name, "-v"]
+        self._words += ["--overlay"] if overlay else []
         self._log: IO[bytes] | None = None
         self._logged = ""  # all of it, after the end
         self._umview: subprocess.Popen[bytes] | None = None
