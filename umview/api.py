@@ -52,6 +52,7 @@ class View:
         name: str | None = None,
         tracer: str = "auto",
         overlay: bool = False,
+        rc: str | os.PathLike[str] | None = None,
     ) -> None:
         """Say what it is to be.
 
@@ -60,11 +61,14 @@ class View:
             name: Its name; made up if there is none.
             tracer: What stops the calls of programs, as ``--tracer``.
             overlay: Whether /dev/net shows the stacks, as ``--overlay``.
+            rc: A file that describes the view besides, as ``-f``. The user's own one
+                is not read.
         """
         self.name = name or f"api-{os.getpid()}-{next(_counter)}"
         self._words = [word for module in modules for word in ("-p", module)]
         self._words += ["--tracer", tracer, "-V", self.name, "-v"]
         self._words += ["--overlay"] if overlay else []
+        self._words += ["-f", os.fspath(rc or os.devnull)]
         self._log: IO[bytes] | None = None
         self._logged = ""  # all of it, after the end
         self._umview: subprocess.Popen[bytes] | None = None

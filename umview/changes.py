@@ -112,7 +112,7 @@ class Changes:
         if not inodes:
             return f"{path}: another stack leads into it: umount that first"
         sockets = "1 socket is" if len(inodes) == 1 else f"{len(inodes)} sockets are"
-        pids = sorted(pid for pid, _, _ in self._tree.processes())
+        pids = sorted(self._tree.processes())
         names = ", ".join(
             f"{pid} ({processes.name_of(pid)})"
             for pid in islice(processes.holders(inodes, pids), _NAMED)

@@ -29,7 +29,7 @@ def views(tree: Tree, top: View, switchboard: Switchboard) -> list[Message]:
         if one.family != socket.AF_NETLINK and is_listed(one):
             sockets[one.stack].append(one)
     found: dict[int, list[int]] = defaultdict(list)
-    for pid, view, _ in tree.processes():
+    for pid, (view, _) in tree.processes().items():
         found[view.number].append(pid)
     return [
         {

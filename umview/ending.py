@@ -47,11 +47,14 @@ class Ending:
     def _step(self) -> None:
         now = time.monotonic()
         number = signal.SIGTERM if now < self._kill_at else signal.SIGKILL
-        left = {pid for pid in self._find() if not processes.has_ended(pid)}
+        # a view may be gone before the last of those that were found in it
+        left = {
+            pid for pid in self._find() | self._sent if not processes.has_ended(pid)
+        }
         for pid in left - self._sent if number is signal.SIGTERM else left:
             with contextlib.suppress(OSError):
                 os.kill(pid, number)
-        self._sent |= left
+        self._sent = left
         if left and now < self._kill_at + _GRACE:
             self._loop.after(_PAUSE, self._step)
             return

@@ -272,7 +272,7 @@ class Requests:
         def find() -> set[int]:
             return {
                 pid
-                for pid, view, kind in self._tree.processes()
+                for pid, (view, kind) in self._tree.processes().items()
                 if view.is_within(top) and kind is mark.Kind.COMMAND
             }
 

@@ -152,18 +152,20 @@ class Tree:
         """Yield a view and all that are nested in it."""
         return (view for view in self.views.values() if view.is_within(top))
 
-    def processes(self) -> Iterator[tuple[int, View, mark.Kind]]:
-        """Yield the processes in views, and how each came there.
+    def processes(self) -> dict[int, tuple[View, mark.Kind]]:
+        """Return the processes in views, and how each came there.
 
         Keepers are not among them: they end by themselves, with the last of their own.
         """
         keepers = {view.keeper: view.number for view in self.views.values()}
-        for pid, number in processes.below(keepers).items():
-            if pid not in keepers:
-                yield pid, self.views[number], mark.Kind.COMMAND
-        for pid, kind in mark.processes():
-            with contextlib.suppress(OSError):  # its view has ended, or it has
-                yield pid, self.views[self._switchboard.view_of(pid)], kind
+        kinds = dict.fromkeys(processes.below(keepers), mark.Kind.COMMAND)
+        kinds.update(mark.processes())
+        found = {}
+        for pid in kinds.keys() - keepers:
+            # its view may have ended, or it may
+            with contextlib.suppress(OSError, KeyError):
+                found[pid] = self.views[self._switchboard.view_of(pid)], kinds[pid]
+        return found
 
     # ---- stacks ----
 
