@@ -6,8 +6,8 @@ Usage: proxy.py INSIDE PORT OUTSIDE HOST HOSTPORT
 INSIDE and OUTSIDE are stacks of the view. What connects to PORT of the one is connected
 to HOST on the other; nothing else of either network sees the other one. As in
 
-    umview -p umnet -p umnetlwipv6,wire=lab,ip=10.0.0.1/24 \
-        proxy.py /dev/net/umnetlwipv61 80 /dev/net/default example.org 80
+    umview -p umnet -p /dev/net/lab=umnetlwipv6,wire=lab,ip=10.0.0.1/24 \
+        proxy.py /dev/net/lab 80 /dev/net/default example.org 80
 
 where hosts on the wire find example.org at 10.0.0.1, and nothing but that.
 """

@@ -66,6 +66,7 @@ def test_its_own_sockets_stay_the_kernels(user: User, tracer: str) -> None:
     with view(user, tracer, "umnet") as (_, files):
         assert _visit(user, files / "default", "sockets") == [
             "True True",
+            "True",
             "True 80",
             "ECONNREFUSED",
             "80",

@@ -16,6 +16,18 @@ _FILE = sys.argv[1]
 _PR_SET_DUMPABLE = 4
 
 
+def name_servers() -> str:
+    """Return what /etc/resolv.conf says, where there is one."""
+    try:
+        with open("/etc/resolv.conf", encoding="ascii") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+_NAME_SERVERS = name_servers()
+
+
 def say(*words: object) -> None:
     print(*words, flush=True)  # noqa: T201
 
@@ -51,6 +63,7 @@ def sockets() -> None:
     theirs = bound(umview.msocket(_FILE), 80)
     new, late = bound(socket.socket()), socket.socket()
     say(reaches(old, socket.socket()), reaches(new, fresh))
+    say(name_servers() == _NAME_SERVERS)
     say(reaches(theirs, umview.msocket(_FILE)), theirs.getsockname()[1])
     other = socket.socket()
     other.settimeout(30)
