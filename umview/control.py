@@ -226,6 +226,10 @@ class Caller:
             os.close(here)
         return cls(sock)
 
+    def close(self) -> None:
+        """Leave."""
+        self.sock.close()
+
     def ask(self, do: str, **words: object) -> Message:
         """Ask for something.
 

@@ -56,19 +56,20 @@ def find(name: str | None) -> Found:
     Raises:
         UmviewError: There is none, or it is not clear which is meant.
     """
-    found = []
+    found: list[Found] = []
     for caller in callers():
+        before = len(found)
         with contextlib.suppress(UmviewError):  # it has just ended
             views = _views(caller)
             if name is None:
                 del views[1:]  # what is in it goes by its own name
-            found += [
-                Found(caller, number, own)
-                for number, own in views
-                if name in (None, own)
-            ]
+            found += [Found(caller, *one) for one in views if name in (None, one[1])]
+        if len(found) == before:
+            caller.close()
     if len(found) == 1:
         return found[0]
+    for one in found:
+        one.caller.close()
     if found:
         names = ", ".join(one.name for one in found)
         raise UmviewError(f"several views run, say which one: {names}")

@@ -47,6 +47,7 @@ class Requests:
         tree: Tree,
         chosen: Choice,
         needed: Filter,
+        recent: Recent,
     ) -> None:
         """Know what requests are about.
 
@@ -56,14 +57,14 @@ class Requests:
             tree: The views.
             chosen: Their tracer.
             needed: The filter that processes enter with.
+            recent: What was logged.
         """
         self._switchboard = switchboard
         self._loop = loop
         self._tree = tree
         self._tracer, self._tracer_name = chosen
         self._filter = needed
-        self._recent = _Recent()
-        logging.getLogger().addHandler(self._recent)
+        self._recent = recent
         changes = Changes(switchboard, loop, tree)
         self._table: dict[str, control.Handler] = {
             "describe": self._describe,
@@ -112,7 +113,15 @@ class Requests:
             return theirs.detach()
 
     def _knocked(self, door: Door) -> None:
-        if visitor := door.accept():
+        visitor = door.accept()
+        if not visitor:
+            return
+        try:
+            # one of a view has found the path, and sees no more for it
+            visitor.view = self._switchboard.view_of(visitor.pid)
+        except OSError:
+            visitor.close()
+        else:
             self.welcome(visitor)
 
     def welcome(self, visitor: Visitor) -> None:
@@ -294,7 +303,7 @@ class Requests:
             self._dismiss(visitor)
 
 
-class _Recent(logging.Handler):
+class Recent(logging.Handler):
     """Keeps the last lines of the log, and sends them on.
 
     Attributes:
@@ -309,6 +318,7 @@ class _Recent(logging.Handler):
         self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
         line = self.format(record)
         self.lines.append(line)
         self.followers = [one for one in self.followers if not one.has_left]

@@ -31,6 +31,7 @@ class Runtime:
     def __init__(self, path: str, lock: int) -> None:
         self.path = path
         self._lock = lock
+        self._other = ""  # a link of that name, so that no other view gets it
 
     def release(self) -> None:
         """Leave the directory to the other processes that hold it open."""
@@ -39,12 +40,44 @@ class Runtime:
     def remove(self) -> None:
         """Remove the directory, unless another view has taken the name since."""
         with contextlib.suppress(OSError), _locked(os.path.dirname(self.path)):
+            self._free()
             _remove(self.path)
+
+    def rename(self, name: str) -> None:
+        """Take another name, in place of the one before; the directory stays.
+
+        Raises:
+            UmviewError: The name is in use, or cannot be taken.
+        """
+        root, own = os.path.split(self.path)
+        if f"{root}/{name}" == self._other:
+            return
+        try:
+            with _locked(root):
+                if name != own:
+                    os.symlink(own, f"{root}/{name}")
+                self._free()
+        except FileExistsError:
+            raise UmviewError(
+                f"{name}: a view of this name is running; choose another name"
+            ) from None
+        except OSError as exc:
+            raise UmviewError(f"{name}: {exc.strerror}") from exc
+        self._other = f"{root}/{name}" if name != own else ""
+
+    def _free(self) -> None:
+        if self._other:
+            os.unlink(self._other)
+            self._other = ""
 
     def remove_stale(self) -> None:
         """Remove the directory where its supervisor was killed."""
-        with contextlib.suppress(OSError), _locked(os.path.dirname(self.path)):
+        root = os.path.dirname(self.path)
+        with contextlib.suppress(OSError), _locked(root):
             _remove_dead(self.path)
+            for name in os.listdir(root):
+                if os.path.islink(f"{root}/{name}"):
+                    _remove_dead(f"{root}/{name}")
 
 
 def create(name: str, environ: Mapping[str, str]) -> Runtime:
@@ -65,7 +98,7 @@ def create(name: str, environ: Mapping[str, str]) -> Runtime:
     try:
         with _locked(root):
             with os.scandir(root) as entries:
-                for entry in entries:
+                for entry in sorted(entries, key=os.DirEntry.is_symlink):
                     _remove_dead(entry.path)
             path = f"{root}/{name}"
             os.mkdir(path, mode=0o700)
@@ -195,6 +228,10 @@ def _open(path: str) -> int:
 
 
 def _remove_dead(path: str) -> None:
+    if os.path.islink(path):
+        if not os.path.exists(path):
+            os.unlink(path)
+        return
     try:
         fd = _lock(path)
     except OSError:

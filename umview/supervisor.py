@@ -31,7 +31,7 @@ from umview.job import Job, Tracing
 from umview.link import Kind
 from umview.loop import Loop
 from umview.process import Command
-from umview.requests import Requests
+from umview.requests import Recent, Requests
 from umview.runtime import Runtime
 from umview.view import Filter, Stack
 from umview.views import Tree, View
@@ -69,8 +69,10 @@ def supervise(line: link.Supervisor, runtime: Runtime, job: Job) -> NoReturn:
 
 def _log_to(line: link.Supervisor, level: int) -> None:
     root = logging.getLogger()
-    root.setLevel(level)
-    root.addHandler(logging.StreamHandler(link.LogStream(line)))
+    root.setLevel(logging.INFO)  # all of it is kept for a while, see `Recent`
+    handler = logging.StreamHandler(link.LogStream(line))
+    handler.setLevel(level)
+    root.addHandler(handler)
 
 
 class _Supervisor:
@@ -85,8 +87,10 @@ class _Supervisor:
         self._switchboard = _switchboard(runtime)
         self._job = job
         self._loop = Loop()
+        recent = Recent()
+        logging.getLogger().addHandler(recent)
         root = View(0, os.path.basename(runtime.path), None, os.getpid())
-        self._tree = Tree(self._switchboard, self._loop, root, runtime.path)
+        self._tree = Tree(self._switchboard, self._loop, root, runtime)
         for asked in job.mounts:
             asked.mount.prepare(None)
             assert asked.path
@@ -103,7 +107,7 @@ class _Supervisor:
         log.info("tracer: %s", chosen.text)
         self._trace = self._begin_trace(job.tracing) if job.tracing else None
         self._requests = Requests(
-            self._switchboard, self._loop, self._tree, chosen, self._filter
+            self._switchboard, self._loop, self._tree, chosen, self._filter, recent
         )
         self._command = Command(line)
         self._running = True

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from umview._ffi import Switchboard
     from umview.loop import Loop
     from umview.policies import Policies
+    from umview.runtime import Runtime
 
 
 class Mounted(NamedTuple):
@@ -83,7 +84,7 @@ class Tree:
     came: Callable[[View, str, SpecialFile], None]
 
     def __init__(
-        self, switchboard: Switchboard, loop: Loop, root: View, runtime: str
+        self, switchboard: Switchboard, loop: Loop, root: View, runtime: Runtime
     ) -> None:
         """Have the outermost view, and no stacks yet.
 
@@ -146,6 +147,8 @@ class Tree:
             )
         if any(name == one.name for one in self.views.values() if one is not view):
             raise UmviewError(f"{name}: another view has this name; choose another")
+        if view is self.root:
+            self._runtime.rename(name)
         view.name = name
 
     def within(self, top: View) -> Iterator[View]:
@@ -188,7 +191,7 @@ class Tree:
         with self._switchboard.held():
             stack = asked.mount.add(self._context(view))
             try:
-                special = SpecialFile(self._runtime, view.number, path)
+                special = SpecialFile(self._runtime.path, view.number, path)
             except OSError as exc:
                 self._switchboard.remove_stack(stack.number)
                 raise UmviewError(f"{path}: {exc.strerror}; choose another") from exc
@@ -252,7 +255,7 @@ class Tree:
     def _forget(self, number: int) -> None:
         from umview import files
 
-        files.forget(self._runtime, number)
+        files.forget(self._runtime.path, number)
         for service in self.stacks[number].services:
             for fd in service.filenos():
                 if self._loop.watches(fd):
