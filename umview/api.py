@@ -22,7 +22,7 @@ from ipaddress import ip_interface
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from umview import _ffi, runtime
-from umview.control import Caller, Message
+from umview.control import Caller, Message, Over
 from umview.errors import UmviewError
 
 if TYPE_CHECKING:
@@ -139,14 +139,19 @@ class View:
         """
         if self._log is None or self._umview is None:
             return
-        with contextlib.suppress(UmviewError, OSError):
+        try:
             self._ask("shutdown", seconds=seconds)
-        for process in (*self._commands, self._umview):
-            _end(process, seconds + _END_SECONDS)
+        except Over:
+            pass
+        except UmviewError:  # its supervisor has been killed, or was never there
+            for process in self._commands:
+                process.kill()
         for stream in (self._umview.stdin, self._umview.stdout):
             if stream:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
+        for process in (*self._commands, self._umview):
+            _end(process, _END_SECONDS)
         if self._holder:
             self._holder.sock.close()
         self._commands.clear()
@@ -215,7 +220,8 @@ class View:
         finally:
             os.close(tells)
         process.args = args
-        self._commands.append(process)
+        running = [one for one in self._commands if one.returncode is None]
+        self._commands = [*running, process]
         with open(said, "rb") as answer:
             failure = answer.read().decode(errors="replace")
         if failure:

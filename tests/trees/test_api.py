@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -139,3 +140,16 @@ def test_a_view_ends_with_a_process_that_is_killed(own: User) -> None:
     while list(Path(own.runtime, "umview").glob("*")):
         assert time.monotonic() < deadline, "the view is there still"
         time.sleep(0.05)
+
+
+@pytest.mark.view
+def test_a_view_whose_supervisor_was_killed(own: User) -> None:
+    with umview.View("umnetnull") as view:
+        command = view.popen(["sleep", "600"])
+        tell = [sys.executable, "-m", "umview.ctl", "ls", "--json"]
+        (told,) = json.loads(subprocess.check_output(tell))
+        os.kill(told["supervisor"], signal.SIGKILL)
+        with pytest.raises(UmviewError):
+            view.run(["true"])
+    assert command.returncode == -signal.SIGKILL
+    assert "the supervisor ended" in view.log()
