@@ -85,6 +85,11 @@ class Policies:
         for one in self.of(view):
             self._take(one)
 
+    def stop(self) -> None:
+        """Let all of them give back what they have, at the end of everything."""
+        for one in self._placed:
+            one.asked.policy.stop()
+
     def of(self, view: View) -> list[Placed]:
         """Return the policies of a view, those of enclosing views not included."""
         return [one for one in self._placed if one.view is view]

@@ -137,6 +137,7 @@ class _Supervisor:
             raise
         self._switchboard.stop()
         self._told(_ALL_EVENTS)
+        self._tree.end()
         self._switchboard.close()
         self._runtime.remove()
         if self._command.status is not None:

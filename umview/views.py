@@ -275,6 +275,11 @@ class Tree:
         self._keep(Stack(number, kind), "umnetnative")
         return self.stacks[number]
 
+    def end(self) -> None:
+        """Let the policies have their last word, at the end of everything."""
+        if self._policies:
+            self._policies.stop()
+
     def cover(self) -> None:
         """Let the policies have their say, after stacks or mounts have changed."""
         if self._policies:

@@ -241,6 +241,22 @@ um_verdict um_policy_ask_anew(struct um_call *call, uint32_t deed,
     return um_ask_python_then(call, um_handler_of(call->nr), &event);
 }
 
+/* One policy has said no, others want to hear of it. */
+static void tell_denied(struct um_call *call, int error)
+{
+    const struct um_sock *sock = um_sock_find(call->sb, call->word.cookie);
+    if (!sock || !(sock->stack->deeds & UM_DEED_FAILED))
+        return;
+    struct um_act *act =
+        new_act(sock, UM_DEED_FAILED, &sock->local, &call->word.name);
+    if (!act)
+        return;
+    act->error = error;
+    struct um_event event = event_of(sock, act);
+    event.view = um_view_of(call);
+    um_tell_python(call->sb, &event);
+}
+
 void um_policy_answered(struct um_parked *parked, int error)
 {
     struct um_call *call = &parked->call;
@@ -252,6 +268,8 @@ void um_policy_answered(struct um_parked *parked, int error)
         if (sock)
             remember(sock, &call->word.name);
     }
+    if (call->word.deed == UM_DEED_CONNECT && error)
+        tell_denied(call, error);
     uint64_t cookie = call->word.cookie;
     bool accepts = call->word.deed == UM_DEED_ACCEPT;
     struct um_switchboard *sb = call->sb;
