@@ -187,7 +187,8 @@ def _depth(view: _Row, views: Iterable[_Row]) -> int:
 
 
 def _show(view: _Row, depth: int) -> None:
-    _write(f"[bold]{view['name']}[/]  {view['tracer']}, root {view['keeper']}", depth)
+    keeper = f"{'supervisor' if view['parent'] is None else 'keeper'} {view['keeper']}"
+    _write(f"[bold]{view['name']}[/]  {view['tracer']}, {keeper}", depth)
     for what, columns in (
         ("modules", ("module", "options", "path")),
         ("cards", ("path", "card", "up", "mtu", "address", "addresses")),
