@@ -177,8 +177,11 @@ def answer(
         return handler(visitor, **request)
     except UmviewError as exc:
         return {"error": str(exc)}
+    except TypeError as exc:  # the words are not those of the request
+        log.debug("a request failed: %s", data, exc_info=True)
+        return {"error": f"not understood: {exc}"}
     except Exception as exc:
-        # a defect of ours, or of who asks: it must not end the views
+        # a defect of ours: it must not end the views
         log.exception("a request failed: %s", data)
         return {"error": f"not understood: {exc}"}
 
@@ -249,7 +252,9 @@ class Caller:
         try:
             self.sock.send(_encode({"do": do, **words}))
         except OSError as exc:
-            raise UmviewError(f"the view does not answer: {exc.strerror}") from exc
+            raise UmviewError(
+                f"the view does not answer: {exc.strerror or exc}"
+            ) from exc
 
     def end(self) -> Message:
         """Wait for the answer.
@@ -260,7 +265,9 @@ class Caller:
         try:
             data = self.sock.recv(LONGEST)
         except OSError as exc:
-            raise UmviewError(f"the view does not answer: {exc.strerror}") from exc
+            raise UmviewError(
+                f"the view does not answer: {exc.strerror or exc}"
+            ) from exc
         if not data:
             raise Over("the view has ended")
         reply = _decode(data)

@@ -15,6 +15,8 @@ from umview import _ffi, runtime
 from umview.control import Caller
 from umview.errors import UmviewError
 
+_SECONDS = 30.0
+
 
 class Found(NamedTuple):
     """A view that runs.
@@ -31,7 +33,7 @@ class Found(NamedTuple):
 
 
 def callers() -> Iterator[Caller]:
-    """Knock at all doors.
+    """Knock at all doors; who does not answer for long is given up.
 
     Raises:
         UmviewError: We are inside of a view whose supervisor is gone.
@@ -44,7 +46,9 @@ def callers() -> Iterator[Caller]:
         return
     for _, folder in runtime.views(os.environ):
         with contextlib.suppress(OSError):
-            yield Caller.outside(folder)
+            caller = Caller.outside(folder)
+            caller.sock.settimeout(_SECONDS)
+            yield caller
 
 
 def find(name: str | None) -> Found:
@@ -67,6 +71,7 @@ def find(name: str | None) -> Found:
         if len(found) == before:
             caller.close()
     if len(found) == 1:
+        found[0].caller.sock.settimeout(None)  # what is asked for may take long
         return found[0]
     for one in found:
         one.caller.close()

@@ -118,18 +118,24 @@ def views(environ: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the names and directories of the user's views, by name.
 
     Args:
-        environ: The environment, for XDG_RUNTIME_DIR.
+        environ: The environment, for XDG_RUNTIME_DIR; root can name another user's.
     """
+    roots = {_root(environ)}
+    if os.getuid() == 0 and (given := environ.get("XDG_RUNTIME_DIR")):
+        roots.add(f"{given}/umview")
+    return sorted(found for root in roots for found in _views(root))
+
+
+def _views(root: str) -> list[tuple[str, str]]:
     try:
-        with os.scandir(_root(environ)) as entries:
-            found = [
+        with os.scandir(root) as entries:
+            return [
                 (entry.name, entry.path)
                 for entry in entries
                 if is_name(entry.name) and entry.is_dir(follow_symlinks=False)
             ]
     except OSError:
         return []
-    return sorted(found)
 
 
 def folder(name: str, environ: Mapping[str, str]) -> str:
