@@ -348,6 +348,9 @@ int um_seccomp_try(void);
 int um_ptrace_try(void);
 /* Is the calling process in a view? Its switchboard answers. Return: 0 or 1. */
 int um_in_view(void);
+/* Knock at the door of the view that the calling process is in: a connection to
+ * its supervisor (AF_UNIX, SOCK_SEQPACKET). Return: its descriptor. */
+int um_door_open(void);
 /* Take descriptor fd of process pid. Return: our copy. */
 int um_take_fd(int pid, int fd);
 /* Make the calling process the parent of orphans below it (prctl(2),

@@ -350,6 +350,15 @@ def is_in_view() -> bool:
     return bool(lib.um_in_view())
 
 
+def open_door() -> int:
+    """Return a connection to the supervisor of the view that this process is in.
+
+    Raises:
+        OSError: There is none, or it does not answer.
+    """
+    return check(lib.um_door_open(), "/dev/umview")
+
+
 def take_fd(pid: int, fd: int) -> int:
     """Return our own descriptor for what fd is in the process pid.
 

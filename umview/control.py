@@ -23,8 +23,6 @@ Handler: TypeAlias = Callable[..., Message | None]
 """Does what a visitor asks for; None: the answer comes later."""
 log = logging.getLogger(__name__)
 
-INSIDE = "/dev/umview"
-"""Where msocket() finds the door, inside of views."""
 
 LONGEST = 1 << 20
 """The longest message, in bytes."""
@@ -201,12 +199,14 @@ class Caller:
         """Knock at the door of the view that we are in.
 
         Raises:
-            OSError: Nobody answers.
+            UmviewError: Nobody answers.
         """
-        from umview._msocket import msocket
+        from umview import _ffi
 
-        sock = msocket(INSIDE, socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        return cls(sock)
+        try:
+            return cls(socket.socket(fileno=_ffi.open_door()))
+        except OSError as exc:
+            raise UmviewError(f"the view does not answer: {exc.strerror}") from exc
 
     @classmethod
     def outside(cls, folder: str) -> Caller:

@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from typing import NoReturn
 
 from umview import link
 from umview.errors import FAILED
@@ -43,42 +44,57 @@ TAKEN = frozenset((*_PASSED_ON, signal.SIGCONT, signal.SIGIO))
 """The signals that the front blocks and takes by sigwaitinfo(2)."""
 
 
-def run(runtime: Runtime, job: Job) -> int:
+def run(runtime: Runtime | None, job: Job) -> int:
     """Run a command in a view of its own; TAKEN must be blocked.
 
     Args:
-        runtime: The view's directory; taken over.
+        runtime: The view's directory, taken over; None: this process is in a view, and
+            the supervisor of that makes a nested one.
         job: What to run.
 
     Returns:
         The exit status for the user.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    supervisor = os.fork()
-    if supervisor == 0:
+    parent = os.fork()  # the command's
+    if parent == 0:
         ours.close()
-        # here, so that the front stays without the C core and its friends
-        from umview.supervisor import supervise
-
-        supervise(link.Supervisor(theirs), runtime, job)
+        _be_parent(link.Supervisor(theirs), runtime, job)
     theirs.close()
-    runtime.release()
+    if runtime:
+        runtime.release()
     _let_go(job.inherited)
     if job.tracing and job.tracing.fd is not None:
         os.close(job.tracing.fd)
     try:
         status = _wait(link.Front(ours))
     except link.Lost:
-        _, wait_status = os.waitpid(supervisor, 0)
-        runtime.remove_stale()
+        _, wait_status = os.waitpid(parent, 0)
+        if runtime:
+            runtime.remove_stale()
+        who = "supervisor" if runtime else "view's keeper"
         complain(
-            f"the supervisor ended ({_manner(wait_status)}): the network of the view "
+            f"the {who} ended ({_manner(wait_status)}): the network of the view "
             "is gone; start the command again"
         )
         return FAILED
     # Where the command was the last process, leave nothing behind at all.
-    os.waitpid(supervisor, os.WNOHANG if status.others else 0)
+    os.waitpid(parent, os.WNOHANG if status.others else 0)
     return status.code
+
+
+def _be_parent(line: link.Supervisor, runtime: Runtime | None, job: Job) -> NoReturn:
+    """Be the command's parent: supervisor of a tree of views, or keeper of one of it.
+
+    Both are imported here: the front stays without the C core and its friends.
+    """
+    if runtime:
+        from umview.supervisor import supervise
+
+        supervise(line, runtime, job)
+    from umview.keeper import keep
+
+    keep(line, job)
 
 
 class _Ended:

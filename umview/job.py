@@ -24,6 +24,7 @@ class Job(NamedTuple):
     """A command, or a program that runs already, with its view.
 
     Attributes:
+        name: What the view is to be called.
         mounts: The stacks of the view, its default one first.
         policies: What has a say in what its programs do.
         command: The command and its arguments; none with pid.
@@ -38,6 +39,7 @@ class Job(NamedTuple):
         is_overlaid: Whether stacks are shown as files.
     """
 
+    name: str
     mounts: Sequence[Asked]
     policies: Sequence[AskedPolicy]
     command: Sequence[str]

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from umview._ffi import Switchboard
 
 _LONGEST = 200  # of a path; that of its special file has to be one, too
-BUILT_IN = ("umnet", "umnetlink", "umnetlwipv6", "umnetnative", "umnetnull")
+BUILT_IN = (
+    "umnet",
+    "umnetcurrent",
+    "umnetlink",
+    "umnetlwipv6",
+    "umnetnative",
+    "umnetnull",
+)
 
 
 class Context(NamedTuple):

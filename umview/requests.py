@@ -20,6 +20,7 @@ from umview import control, mark, running, special
 from umview.changes import Changes
 from umview.control import Door, Message, Visitor
 from umview.errors import UmviewError
+from umview.nesting import Nesting
 from umview.running import EntryError
 from umview.view import Filter
 
@@ -66,6 +67,8 @@ class Requests:
         self._filter = needed
         self._recent = recent
         changes = Changes(switchboard, loop, tree)
+        name = chosen.tracer.name
+        self._nesting = Nesting(switchboard, loop, tree, name, needed)
         self._table: dict[str, control.Handler] = {
             "describe": self._describe,
             "views": self._views,
@@ -80,6 +83,8 @@ class Requests:
             "name": changes.name,
             "shutdown": self._shutdown,
             "hold": self._hold,
+            "nest": self._nesting.nest,
+            "over": self._nesting.over,
         }
         tree.came = self._came
 
@@ -138,6 +143,7 @@ class Requests:
             visitor.send(answer)
 
     def _dismiss(self, visitor: Visitor) -> None:
+        self._nesting.left(visitor)
         self._loop.unwatch(visitor.fileno())
         visitor.close()
 

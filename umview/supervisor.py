@@ -30,6 +30,7 @@ from umview.errors import FAILED, UmviewError, os_error
 from umview.job import Job, Tracing
 from umview.link import Kind
 from umview.loop import Loop
+from umview.nesting import TOLD
 from umview.process import Command
 from umview.requests import Recent, Requests
 from umview.runtime import Runtime
@@ -46,7 +47,6 @@ _DOOR_KIND = socket.AF_UNIX, socket.SOCK_SEQPACKET
 _ALL_EVENTS = 65536  # more than the switchboard lets wait
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _INT = struct.Struct("=i")
-_NESTED = "umview inside a view is not possible yet: run it outside"
 
 
 def supervise(line: link.Supervisor, runtime: Runtime, job: Job) -> NoReturn:
@@ -54,8 +54,6 @@ def supervise(line: link.Supervisor, runtime: Runtime, job: Job) -> NoReturn:
     status = FAILED
     try:
         _log_to(line, logging.INFO if job.is_verbose else logging.WARNING)
-        if _ffi.is_in_view():
-            raise UmviewError(_NESTED)
         status = _Supervisor(line, runtime, job).run()
     except UmviewError as exc:
         runtime.remove()
@@ -72,6 +70,7 @@ def _log_to(line: link.Supervisor, level: int) -> None:
     root.setLevel(logging.INFO)  # all of it is kept for a while, see `Recent`
     handler = logging.StreamHandler(link.LogStream(line))
     handler.setLevel(level)
+    handler.addFilter(lambda record: not hasattr(record, TOLD))
     root.addHandler(handler)
 
 
@@ -89,7 +88,7 @@ class _Supervisor:
         self._loop = Loop()
         recent = Recent()
         logging.getLogger().addHandler(recent)
-        root = View(0, os.path.basename(runtime.path), None, os.getpid())
+        root = View(0, job.name, None, os.getpid())
         self._tree = Tree(self._switchboard, self._loop, root, runtime)
         for asked in job.mounts:
             asked.mount.prepare(None)

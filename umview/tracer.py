@@ -25,11 +25,13 @@ class Tracer(Protocol):
     """What the supervisor has to know of a tracer.
 
     Attributes:
+        name: What --tracer calls it.
         filter: What its filter has besides what the view needs.
         waits: Whether it waits for the supervisor's children, once started, and tells
             of them (CHILD, ENDED). Else the supervisor does.
     """
 
+    name: str
     filter: Filter
     waits: bool
 
@@ -64,6 +66,7 @@ class Tracer(Protocol):
 class Seccomp:
     """User notification: the kernel hands the calls to the filter's listener."""
 
+    name = "seccomp"
     filter = Filter.NONE
     waits = False
 
@@ -79,6 +82,7 @@ class Seccomp:
 class Ptrace:
     """The filter stops the calls for a tracer, and the switchboard is that."""
 
+    name = "ptrace"
     filter = Filter.TRACE
     waits = True
 

@@ -32,11 +32,13 @@ class Mounted(NamedTuple):
         asked: What it was made of; kept, for its stack server ends with it.
         stack: Its number.
         special: What stands for it in the host's file system.
+        is_own: Whether it was made for this; else it is another mount's, too.
     """
 
     asked: Asked
     stack: int
     special: SpecialFile
+    is_own: bool
 
 
 class View:
@@ -135,6 +137,35 @@ class Tree:
                 return view
         raise UmviewError(f"no view is called {named}; `umctl ls` shows those that run")
 
+    def add(self, parent: View, name: str, keeper: int) -> View:
+        """Add a nested view, with nothing mounted.
+
+        Args:
+            parent: The view around it.
+            name: What it is to be called.
+            keeper: The process that is to be its root.
+
+        Raises:
+            UmviewError: The name is none or another view has it, or there are too many.
+        """
+        view = View(-1, "", parent, keeper)
+        self.rename(view, name)
+        try:
+            view.number = self._switchboard.add_view(parent.number)
+        except OSError as exc:
+            raise UmviewError(f"no further view can be had: {exc.strerror}") from exc
+        self.views[view.number] = view
+        return view
+
+    def remove(self, view: View) -> None:
+        """Remove a view with its stacks, and those that are nested in it."""
+        for other in [one for one in self.views.values() if one.parent is view]:
+            self.remove(other)
+        for path in list(view.mounts):
+            self.umount(view, path, lazily=True)
+        self._switchboard.remove_view(view.number)
+        del self.views[view.number]
+
     def rename(self, view: View, name: str) -> None:
         """Give a view another name.
 
@@ -190,15 +221,18 @@ class Tree:
         self.check_free(view, path)
         with self._switchboard.held():
             stack = asked.mount.add(self._context(view))
+            is_own = stack.number not in self.stacks
             try:
                 special = SpecialFile(self._runtime.path, view.number, path)
             except OSError as exc:
-                self._switchboard.remove_stack(stack.number)
+                if is_own:
+                    self._switchboard.remove_stack(stack.number)
                 raise UmviewError(f"{path}: {exc.strerror}; choose another") from exc
-            self._keep(stack, asked.module, asked.mount)
+            if is_own:
+                self._keep(stack, asked.module, asked.mount)
             self._switchboard.set_mount(view.number, path, stack.number, special.file)
         self._loop.watch(special.fileno(), lambda: self.came(view, path, special))
-        mounted = view.mounts[path] = Mounted(asked, stack.number, special)
+        mounted = view.mounts[path] = Mounted(asked, stack.number, special, is_own)
         self.cover()
         return mounted
 
@@ -216,7 +250,9 @@ class Tree:
         """
         stack = self._at(view, path).number
         with self._switchboard.held():
-            if lazily:
+            if not view.mounts[path].is_own:
+                self._switchboard.set_mount(view.number, path, None)
+            elif lazily:
                 self.drop(stack)
             else:
                 self._switchboard.remove_stack(stack)

@@ -138,6 +138,13 @@ int um_in_view(void)
     return is_answered(__NR_socket, AF_INET);
 }
 
+int um_door_open(void)
+{
+    int fd = (int)syscall(UM_NR_MSOCKET, "/dev/umview", AF_UNIX,
+                          SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    return fd < 0 ? -errno : fd;
+}
+
 bool um_all_answered(void)
 {
     int nr;

@@ -113,7 +113,7 @@ def test_main_prints_help(
     [
         (
             ["-p", "umnope", "true"],
-            "umnet, umnetlink, umnetlwipv6, umnetnative, umnetnull",
+            "umnet, umnetcurrent, umnetlink, umnetlwipv6, umnetnative, umnetnull",
         ),
         (["-p", "umnet,nope", "true"], "fwd="),
         (["-p", "umnetnull,v4", "true"], "no options"),
