@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from umview import module
 from umview.control import Message, Visitor
 from umview.errors import UmviewError
-from umview.module import Asked
+from umview.module import Asked, AskedPolicy
 from umview.view import Filter, Stack
 
 if TYPE_CHECKING:
@@ -93,18 +93,17 @@ class Nesting:
                 f"--tracer {tracer}: calls are stopped by {self._tracer} here, in all "
                 "views of the tree; leave --tracer away"
             )
-        root = pid or visitor.pid
         parent = self._tree.views[visitor.view]
         if pid:
             self._check(pid, visitor)
         heard = _Heard(logging.INFO if is_verbose else logging.WARNING)
         with _cwd_of(visitor.pid):
-            stacks, _ = module.ask_all(words)
-        view = self._tree.add(parent, name, root)
+            stacks, policies = module.ask_all(words)
+        view = self._tree.add(parent, name, 0 if pid else visitor.pid)
         self._kept[visitor] = view
         self._loop.in_thread(
             partial(_prepare, stacks, self._tree.enclosing(view), heard),
-            partial(self._prepared, visitor, view, stacks, heard),
+            partial(self._prepared, visitor, view, pid, stacks, policies, heard),
         )
 
     def over(self, visitor: Visitor) -> Message:
@@ -133,31 +132,25 @@ class Nesting:
         Raises:
             UmviewError: It is not.
         """
-        from umview import processes
-
-        below = processes.below(self._tree.roots())
-        roots = [view.keeper for view in self._tree.views.values()]
-        try:
-            view = self._tree.views[self._switchboard.view_of(pid)]
-        except (OSError, KeyError):
-            view = None
         here = self._tree.views[visitor.view]
-        if pid in roots or pid not in below or not (view and view.is_within(here)):
-            raise UmviewError(
-                f"process {pid} is no program of this view: only those can enter one "
-                "that is nested in it"
-            )
+        found = self._tree.processes().get(pid)
+        if found and found[0].is_within(here):
+            return
+        raise UmviewError(
+            f"process {pid} is no program of this view: only those can enter one that "
+            "is nested in it"
+        )
 
-    def _follow(self, view: View) -> None:
+    def _follow(self, view: View, pid: int) -> None:
         """See when a view ends whose root is a program.
 
         Raises:
             UmviewError: It has already.
         """
         try:
-            ended = os.pidfd_open(view.keeper)
+            ended = os.pidfd_open(pid)
         except OSError as exc:
-            raise UmviewError(f"process {view.keeper}: {exc.strerror}") from exc
+            raise UmviewError(f"process {pid}: {exc.strerror}") from exc
 
         def end() -> None:
             self._loop.unwatch(ended)
@@ -170,7 +163,9 @@ class Nesting:
         self,
         visitor: Visitor,
         view: View,
+        pid: int,
         stacks: Sequence[Asked],
+        policies: Sequence[AskedPolicy],
         heard: _Heard,
         prepared: _Prepared,
     ) -> None:
@@ -180,9 +175,10 @@ class Nesting:
             if self._kept.get(visitor) is not view:
                 raise UmviewError("its keeper is gone")
             with heard:
-                self._fill(view, stacks)
-            if view.keeper != visitor.pid:
-                self._follow(view)
+                self._fill(view, stacks, policies)
+                self._put(pid or visitor.pid, view)
+            if pid:
+                self._follow(view, pid)
                 del self._kept[visitor]
         except UmviewError as exc:
             mounted = [one.asked for one in view.mounts.values()]
@@ -195,8 +191,10 @@ class Nesting:
             return
         visitor.send({"view": view.number, TOLD: heard.lines})
 
-    def _fill(self, view: View, stacks: Sequence[Asked]) -> None:
-        """Put the stacks into a view, and its root into it.
+    def _fill(
+        self, view: View, stacks: Sequence[Asked], policies: Sequence[AskedPolicy]
+    ) -> None:
+        """Put the stacks and policies into a view.
 
         Raises:
             UmviewError: That cannot be.
@@ -210,10 +208,19 @@ class Nesting:
                 "for its own files and names: it has the other's",
                 view.name,
             )
+        for policy in policies:
+            self._tree.policies.add(view, policy)
+
+    def _put(self, root: int, view: View) -> None:
+        """Let a process be the root of a view.
+
+        Raises:
+            UmviewError: It has ended.
+        """
         try:
-            self._switchboard.set_place(view.keeper, view.number)
+            self._switchboard.set_place(root, view.number)
         except OSError as exc:
-            raise UmviewError(f"process {view.keeper}: {exc.strerror}") from exc
+            raise UmviewError(f"process {root}: {exc.strerror}") from exc
 
 
 def _prepare(stacks: Sequence[Asked], enclosing: Stack | None, heard: _Heard) -> None:

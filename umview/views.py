@@ -49,7 +49,8 @@ class View:
         name: What it is called.
         parent: The enclosing view; None: it is the outermost.
         depth: How many views enclose it.
-        keeper: The process that is its root; of the outermost, the supervisor.
+        keeper: The process that is its root; of the outermost, the supervisor; 0 where
+            a program is.
         mounts: Its stacks by their paths.
     """
 
@@ -143,7 +144,7 @@ class Tree:
         Args:
             parent: The view around it.
             name: What it is to be called.
-            keeper: The process that is to be its root.
+            keeper: The process that is to be its root; 0: a program.
 
         Raises:
             UmviewError: The name is none or another view has it, or there are too many.
