@@ -23,7 +23,6 @@ Handler: TypeAlias = Callable[..., Message | None]
 """Does what a visitor asks for; None: the answer comes later."""
 log = logging.getLogger(__name__)
 
-
 LONGEST = 1 << 20
 """The longest message, in bytes."""
 

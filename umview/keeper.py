@@ -24,6 +24,7 @@ from umview.control import Caller
 from umview.errors import FAILED, UmviewError
 from umview.job import Job
 from umview.link import Kind
+from umview.module import Asked, AskedPolicy
 from umview.process import Command
 
 
@@ -35,6 +36,12 @@ def keep(line: link.Supervisor, job: Job) -> NoReturn:
     except UmviewError as exc:
         line.send(Kind.FAILED, exc)
     os._exit(status)
+
+
+def _word(asked: Asked | AskedPolicy) -> str:
+    """Return the word of -p for what it has been read as: the supervisor reads it."""
+    word = ",".join((asked.module, *asked.options))
+    return f"{asked.path}={word}" if isinstance(asked, Asked) else word
 
 
 class _Keeper:
@@ -51,10 +58,11 @@ class _Keeper:
         self._poll = select.poll()
         self._door.begin(
             "nest",
-            words=list(job.words),
+            words=[*map(_word, job.mounts), *map(_word, job.policies)],
             name=job.name,
             tracer=job.tracer,
             is_verbose=job.is_verbose,
+            is_overlaid=job.is_overlaid,
             pid=job.pid,
         )
         select.select((self._door.sock.fileno(), line.fileno()), (), ())

@@ -68,6 +68,7 @@ class Nesting:
         tracer: str,
         *,
         is_verbose: bool,
+        is_overlaid: bool,
         pid: int,
     ) -> None:
         """Make a view in the visitor's, for which it answers later.
@@ -78,6 +79,7 @@ class Nesting:
             name: What the view is to be called.
             tracer: What is to stop its calls: only what does already.
             is_verbose: Whether to say what is set up.
+            is_overlaid: Whether its stacks are to be shown as files.
             pid: A program of the visitor's view that is to be the new one's root, or 0.
 
         Raises:
@@ -92,6 +94,11 @@ class Nesting:
             raise UmviewError(
                 f"--tracer {tracer}: calls are stopped by {self._tracer} here, in all "
                 "views of the tree; leave --tracer away"
+            )
+        if is_overlaid and not self._has & Filter.OVERLAY:
+            raise UmviewError(
+                "--overlay: the calls on files are stopped from the start or not at "
+                "all; give it to the outermost umview"
             )
         parent = self._tree.views[visitor.view]
         if pid:
@@ -200,7 +207,8 @@ class Nesting:
             UmviewError: That cannot be.
         """
         for asked in stacks:
-            self._tree.mount(view, view.free_path(asked.module), asked)
+            assert asked.path
+            self._tree.mount(view, asked.path, asked)
         lacking = self._tree.furnish(view) & ~self._has
         if lacking:
             log.warning(
