@@ -52,7 +52,8 @@ static bool may_be(const struct um_view *view, const char *path)
         strcmp(last, "net") == 0)
         return path[0] != '/' || strstr(path, "net");
     for (const struct um_mount *m = view->mounts; m; m = m->next)
-        if (strcmp(last_of(m->path), last) == 0)
+        if (strcmp(last_of(m->path), last) == 0 ||
+            strcmp(last_of(m->file), last) == 0)
             return true;
     return false;
 }
@@ -66,6 +67,16 @@ static void find_folder(struct um_switchboard *sb, int view, char *ret)
     (void)mkdirat(sb->dir_fd, "net", 0700); /* mostly they exist */
     (void)mkdirat(sb->dir_fd, name, 0700);
     snprintf(ret, REAL_MAX, "/proc/self/fd/%d/%s", sb->dir_fd, name);
+}
+
+/* By its path, or by its name in the folder, which is another where the path is
+ * not just one below /dev/net. */
+static bool is_named(const struct um_mount *mount, const char *full)
+{
+    size_t len = sizeof NET - 1;
+    return strcmp(mount->path, full) == 0 ||
+           (strncmp(full, NET, len) == 0 && full[len] == '/' &&
+            strcmp(full + len + 1, last_of(mount->file)) == 0);
 }
 
 static bool find(struct um_call *call, int dirfd, const char *path,
@@ -82,7 +93,7 @@ static bool find(struct um_call *call, int dirfd, const char *path,
         return true;
     }
     for (const struct um_mount *m = view->mounts; m; m = m->next)
-        if (m->file[0] && strcmp(m->path, full) == 0) {
+        if (m->file[0] && is_named(m, full)) {
             snprintf(ret->real, sizeof ret->real, "%s", m->file);
             return true;
         }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.apps.lab import SYSTEM_PYTHON, User
@@ -10,6 +13,7 @@ from tests.trees.lab import PROGRAMS
 
 pytestmark = pytest.mark.view
 
+_UMCTL = Path(sys.prefix) / "bin" / "umctl"
 _TRACERS = ("seccomp", "ptrace")
 _ASK = "import calls, sys; print(*(calls.msocket(path, 2, 1) for path in sys.argv[1:]))"
 _MAKE = """
@@ -65,3 +69,23 @@ def test_the_hosts_files_are_there_by_name(user: User) -> None:
     got = user.run(overlaid("sh", "-c", script), "native")
     shown = "character special file\ndefault\numnetnull1\n"
     assert (got.returncode, got.stdout) == (0, shown), got
+
+
+def test_stack_that_is_mounted_elsewhere(user: User) -> None:
+    script = f"""
+        {_UMCTL} mount -t umnetnull none /srv/none && stat -c %F /srv/none
+        cd /dev/net && ls -l | grep -c ^s
+    """
+    got = user.run(overlaid("sh", "-c", script), "native", timeout=60)
+    assert (got.stdout, got.stderr, got.returncode) == ("socket\n3\n", "", 0)
+
+
+def test_folder_changes_with_the_mounts(user: User) -> None:
+    script = f"""
+        {_UMCTL} mount -t umnetnull none /dev/net/work && ls /dev/net
+        test -S /dev/net/work && {_UMCTL} umount /dev/net/work && ls /dev/net
+        test ! -e /dev/net/work
+    """
+    got = user.run(overlaid("sh", "-c", script), "native", timeout=60)
+    shown = "default\numnetnull1\nwork\ndefault\numnetnull1\n"
+    assert (got.stdout, got.stderr, got.returncode) == (shown, "", 0)
