@@ -47,6 +47,8 @@ Modules:
   umnetnull    no network at all
   umnetnative  the host's network; in a nested view only where the view around has it
   umnetcurrent the network of the view around this one
+  Others can be installed by pip: docs/modules.md. Those without a stack have a say in
+  what programs do on the others (-p umnet -p umfilter,...).
 
 Options of umnet:
   fwd=[HOSTADDR:]HOSTPORT:PORT[/udp]  lead a port of the host (127.0.0.1 unless
