@@ -35,6 +35,9 @@ if TYPE_CHECKING:
         StackKind,
     )
 
+NR_MSOCKET: int = lib.UM_NR_MSOCKET
+"""The number of the system call msocket."""
+
 MAPPED = b"\0" * 10 + b"\xff\xff"
 """What an IPv4 address begins with in the core."""
 

@@ -34,8 +34,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NS = 1_000_000_000
-_NEWER = {437: "openat2"}  # than python-ptrace
+_NEWER = {437: "openat2", _ffi.NR_MSOCKET: "msocket"}  # than python-ptrace
 _NEWER_ARGUMENTS = {
+    "msocket": (
+        ("const char *", "path"),
+        ("int", "domain"),
+        ("int", "type"),
+        ("int", "protocol"),
+    ),
     "openat2": (
         ("int", "dirfd"),
         ("const char *", "filename"),

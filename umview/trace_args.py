@@ -88,7 +88,8 @@ def _directory(call: Call, arg: int) -> Shown:
 
 def _kind(call: Call, arg: int) -> Shown:
     value = u32(call.register(arg))
-    kind = shown.name(value & _TYPE_MASK, names.SOCKET_TYPES)
+    table = names.MSOCKET_TYPES if call.name == "msocket" else names.SOCKET_TYPES
+    kind = shown.name(value & _TYPE_MASK, table)
     rest = shown.flags(value & ~_TYPE_MASK, names.SOCKET_FLAGS)
     if not value & ~_TYPE_MASK:
         return kind
@@ -100,7 +101,8 @@ def _list(value: Shown) -> list[object]:
 
 
 def _protocol(call: Call, arg: int) -> Shown:
-    is_netlink = i32(call.register(0)) == _NETLINK
+    domain = 1 if call.name == "msocket" else 0
+    is_netlink = i32(call.register(domain)) == _NETLINK
     table = names.NETLINK_PROTOCOLS if is_netlink else names.PROTOCOLS
     return shown.name(i32(call.register(arg)), table)
 
@@ -450,6 +452,7 @@ _BY_NAME: dict[str, Form] = {
     "cmd": _request,
     "arg": _ioctl_value,
     "filename": _path,
+    "path": _path,
     "mode": _mode,
     "unshare_flags": _bits(names.CLONE),
     "nstype": _bits(names.CLONE),

@@ -18,6 +18,7 @@
 
 #include "oldcalls.h"
 #include "policy.h"
+#include "trace.h"
 #include "tracer.h"
 #include "views.h"
 
@@ -257,6 +258,8 @@ um_verdict um_socket_open(struct um_call *call, struct um_stack *stack,
     stack = um_stack_member(stack, domain);
     if (!stack)
         return -EAFNOSUPPORT;
+    if (call->trace)
+        um_trace_stack(call, stack);
     if (stack->kind == UM_STACK_GONE)
         return -ENETDOWN;
     if (stack->kind == UM_STACK_NATIVE)

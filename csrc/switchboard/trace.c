@@ -54,6 +54,7 @@ struct um_trace {
     uint64_t cookie;  /* of its socket, or 0 */
     int64_t began_ns; /* CLOCK_MONOTONIC */
     int64_t given;    /* the descriptor that it returns, or -1 */
+    int stack;        /* that a socket is made of, or -1 */
     bool looked;      /* the outputs are in */
     bool named;       /* peer is set */
     bool came_in;     /* ... by what was received */
@@ -446,6 +447,7 @@ void um_trace_begin(struct um_call *call)
                                .room = ROOM,
                                .len = sizeof(struct um_traced),
                                .given = -1,
+                               .stack = -1,
                                .began_ns = now_ns(CLOCK_MONOTONIC)};
     struct um_traced head = {.began_ns = now_ns(CLOCK_REALTIME),
                              .nr = call->nr,
@@ -467,6 +469,11 @@ void um_trace_socket(struct um_call *call)
     call->trace->cookie = call->sock->cookie;
 }
 
+void um_trace_stack(struct um_call *call, const struct um_stack *stack)
+{
+    call->trace->stack = stack->number;
+}
+
 void um_trace_look(struct um_call *call, um_verdict verdict)
 {
     struct um_trace *trace = call->trace;
@@ -479,8 +486,8 @@ void um_trace_look(struct um_call *call, um_verdict verdict)
     const struct um_sock *sock = um_sock_find(call->sb, trace->cookie);
     if (sock)
         head_of(trace)->stack = sock->stack->number;
-    else if (call->nr == __NR_socket)
-        head_of(trace)->stack = um_stack_of(call, (int)call->args[0])->number;
+    else
+        head_of(trace)->stack = trace->stack;
     head_of(trace)->road = road_of(trace, sock);
 }
 

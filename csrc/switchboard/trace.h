@@ -14,6 +14,8 @@
 void um_trace_begin(struct um_call *call);
 /* um_identify() has found its socket. */
 void um_trace_socket(struct um_call *call);
+/* It makes a socket of this stack. */
+void um_trace_stack(struct um_call *call, const struct um_stack *stack);
 /* The outputs are written, the answer will be this verdict. The first time
  * counts. */
 void um_trace_look(struct um_call *call, um_verdict verdict);

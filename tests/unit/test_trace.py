@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from ptrace.syscall import SYSCALL_NAMES  # type: ignore[import-untyped]
 
-from umview._ffi import Outcome, Part, Piece, Traced
+from umview._ffi import NR_MSOCKET, Outcome, Part, Piece, Traced
 from umview.abi import shown
 from umview.abi.sockaddr import sockaddr
 from umview.trace import Log, json_line, text_line
@@ -17,6 +17,7 @@ from umview.trace_args import control_messages, option_value
 from umview.view import Road
 
 NUMBERS = {name: number for number, name in SYSCALL_NAMES.items()}
+NUMBERS["msocket"] = NR_MSOCKET
 HTTP = struct.pack("=H", 2) + bytes((0, 80, 10, 0, 2, 2)) + bytes(8)
 
 
@@ -93,6 +94,10 @@ def test_what_was_not_answered_has_no_result(outcome: Outcome, said: str) -> Non
         (call("openat", [2**32 - 100, 1, 0o2000000], 3, piece(1, b"/etc/hosts")),
          'AT_FDCWD, "/etc/hosts", O_RDONLY|O_CLOEXEC'),
         (call("openat", [5, 1, 0o102, 0o644], 3), "5, 0x1, O_RDWR|O_CREAT, 0644"),
+        (call("msocket", [1, 2, 0x80001, 0], 3, piece(0, b"/dev/net/a")),
+         '"/dev/net/a", AF_INET, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP'),
+        (call("msocket", [0, 16, 0, 4]),
+         "NULL, AF_NETLINK, SOCK_DEFAULT, NETLINK_SOCK_DIAG"),
         (call("openat2", [5, 1, 2, 24], 3, piece(1, b"x"), piece(2, bytes(24))),
          '5, "x", {flags=O_RDONLY, mode=0, resolve=0}, 24'),
         (call("setns", [4, 0x40000000]), "4, CLONE_NEWNET"),
