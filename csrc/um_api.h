@@ -25,7 +25,8 @@ enum um_stack_kind {
     UM_STACK_NET,    /* addresses, ports and routes of its own */
     UM_STACK_NULL,   /* every socket() fails: EAFNOSUPPORT */
     UM_STACK_NATIVE, /* the host's network: calls go through unchanged */
-    UM_STACK_APART,  /* as NET, for callers in other network namespaces */
+    UM_STACK_APART,  /* as NET, for callers of a view of such a default that are
+                        in other network namespaces: see UM_EVENT_APART */
     UM_STACK_LINK    /* sockets of each family are another stack's */
 };
 
@@ -61,6 +62,7 @@ enum um_event_kind {
                          data = the path (absolute, normalised): one that no
                          mount of the view has. um_answer_open() or um_answer() */
     UM_EVENT_UNUSED,  /* stack: see um_stack_remove() */
+    UM_EVENT_APART,   /* stack, view: it has got this stack, of that kind */
     UM_EVENT_ACT /* stack, cookie, data = struct um_act. It is asked for, or
                     told: see enum um_deed. With an id it is a call's:
                     um_policy_answer(); else um_policy_receive() */

@@ -55,6 +55,7 @@ class EventKind(IntEnum):
     CARD = lib.UM_EVENT_CARD
     MSOCKET = lib.UM_EVENT_MSOCKET
     UNUSED = lib.UM_EVENT_UNUSED
+    APART = lib.UM_EVENT_APART
     ACT = lib.UM_EVENT_ACT
 
 

@@ -290,6 +290,8 @@ class _Supervisor:
                     self._answer(event, partial(self._open, event))
                 case EventKind.MSOCKET:
                     self._answer(event, partial(self._msocket, event))
+                case EventKind.APART:
+                    self._tree.keep_apart(event.view, event.stack)
                 case EventKind.UNUSED:
                     self._tree.drop(event.stack)
                 case EventKind.CARD:

@@ -47,7 +47,7 @@ _NEWER_ARGUMENTS = {
         ("const char *", "filename"),
         ("struct open_how *", "how"),
         ("size_t", "size"),
-    )
+    ),
 }
 _BATCH = 32768
 _FATES = {

@@ -52,6 +52,7 @@ class View:
         keeper: The process that is its root; of the outermost, the supervisor; 0 where
             a program is.
         mounts: Its stacks by their paths.
+        apart: The stack of its programs in other network namespaces, if there are.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class View:
         self.depth: int = parent.depth + 1 if parent else 0
         self.keeper = keeper
         self.mounts: dict[str, Mounted] = {}
+        self.apart: int | None = None
 
     def is_within(self, other: View) -> bool:
         """Whether it is another view, or nested in that, however deep."""
@@ -272,14 +274,19 @@ class Tree:
             Which optional calls have to be stopped for it.
         """
         first = view.mounts[DEFAULT]
-        kinds = {stack.kind for stack in self.stacks.values()}
-        if StackKind.NET in kinds and StackKind.APART not in kinds:
-            self._keep(_apart(self._switchboard), "netns")
         needed = first.asked.mount.furnish(self._context(view))
         if needed & Filter.FILES and view is self.root:
             for folder in FOLDERS:
                 self._switchboard.add_folder(folder)
         return needed
+
+    def keep_apart(self, view: int, number: int) -> None:
+        """Know the stack of a view's programs in other network namespaces."""
+        self._keep(Stack(number, StackKind.APART, (lo(4, 6),)), "netns")
+        if view in self.views:
+            self.views[view].apart = number
+        else:
+            self.drop(number)
 
     def drop(self, number: int) -> None:
         """Remove a stack that is mounted nowhere: as soon as nobody uses it.
@@ -362,12 +369,3 @@ class Tree:
         for path, mounted in view.mounts.items():
             for card in self.stacks[mounted.stack].cards:
                 yield path, card
-
-
-def _apart(switchboard: Switchboard) -> Stack:
-    """Add the stack of programs that have made themselves a network namespace."""
-    kind = StackKind.APART
-    card = lo(4, 6)
-    number = switchboard.add_stack(kind, ipv4=True, ipv6=True)
-    switchboard.set_tables(number, (card,), ())
-    return Stack(number, kind, (card,))

@@ -13,7 +13,7 @@
  * clone3 has its flags in memory, where no filter looks, and is every thread's
  * start: who leaves by clone3 alone keeps the view's network.
  *
- * All other namespaces share one stack. The kernel's own sockets would do for
+ * All other namespaces of a view share one stack. The kernel's own sockets would do for
  * a namespace that was made in the view; but a program can enter one that was
  * not, and that one may lead to the host's network.
  */
@@ -40,7 +40,7 @@ void um_netns_init(struct um_switchboard *sb)
 bool um_is_apart(struct um_call *call)
 {
     struct um_switchboard *sb = call->sb;
-    if (!sb->apart || !sb->some_left)
+    if (!sb->some_left)
         return false;
     char process[16], name[UM_NETNS_NAME];
     snprintf(process, sizeof process, "%d", call->tid);

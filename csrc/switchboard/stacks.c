@@ -239,10 +239,6 @@ int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
     stack->ipv6 = ipv6 != 0;
     stack->number = number;
     sb->stacks[number] = stack;
-    if (kind == UM_STACK_APART) {
-        um_netns_init(sb);
-        sb->apart = stack;
-    }
     if (number == sb->stack_count)
         sb->stack_count++;
     return number;
@@ -296,8 +292,6 @@ static void destroy(struct um_switchboard *sb, struct um_stack *stack)
     um_line_close(stack);
     um_ports_destroy(stack->ports);
     sb->stacks[stack->number] = NULL;
-    if (sb->apart == stack)
-        sb->apart = NULL;
     um_later_free(sb, stack);
 }
 

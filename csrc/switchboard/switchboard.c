@@ -193,6 +193,7 @@ struct um_switchboard *um_switchboard_create(const char *rundir)
     sb->diag_fd = -1;
     sb->relay_fd = sb->relay_path_fd = -1;
     um_pidfds_init(sb);
+    um_netns_init(sb);
     int rc = um_views_create(sb);
     if (rc == 0)
         rc = open_parts(sb, rundir);

@@ -755,10 +755,9 @@ struct um_switchboard {
     int dir_fd; /* rundir */
     struct um_watch kick_watch;
     struct um_stack *stacks[UM_MAX_STACKS];
-    int stack_count;        /* with the free places among them */
-    int leaving;            /* stacks that are to be removed when unused ... */
-    int64_t next_look_ms;   /* ... and when that is asked next */
-    struct um_stack *apart; /* the stack of that kind, or NULL */
+    int stack_count;      /* with the free places among them */
+    int leaving;          /* stacks that are to be removed when unused ... */
+    int64_t next_look_ms; /* ... and when that is asked next */
     /* Stacks without a number: the kernel's own network, and none any more. */
     struct um_stack *native, *gone;
     struct um_view *views;

@@ -23,7 +23,7 @@
 #include "tracer.h"
 #include "views.h"
 
-enum { FAMILY_ALG = 38 };
+enum { FAMILY_ALG = 38, LO_MTU = 65536, MAPPED_BITS = 96 };
 
 static const char DEFAULT_PATH[] = "/dev/net/default";
 
@@ -55,15 +55,48 @@ static struct um_stack *default_of(struct um_switchboard *sb,
     }
 }
 
+/* What a view has for callers in other network namespaces: loopback, made when
+ * the first one comes. */
+static struct um_stack *apart_of(struct um_switchboard *sb,
+                                 struct um_view *view)
+{
+    if (view->apart)
+        return view->apart;
+    int number = um_stack_add(sb, UM_STACK_APART, true, true);
+    struct um_tables *tables = calloc(1, sizeof *tables);
+    if (number < 0 || !tables) {
+        free(tables);
+        return sb->gone;
+    }
+    tables->card_count = 1;
+    tables->cards[0] = (struct um_card_entry){UM_CARD_LO, LO_MTU, "lo"};
+    tables->address_count = 2;
+    tables->addresses[0].prefix = MAPPED_BITS + 8;
+    tables->addresses[1].prefix = 128;
+    tables->addresses[0].card = tables->addresses[1].card = UM_CARD_LO;
+    memcpy(tables->addresses[0].addr, um_loopback4, 16);
+    memcpy(tables->addresses[1].addr, um_loopback6, 16);
+    um_tables_set(sb, number, tables);
+    free(tables);
+    view->apart = sb->stacks[number];
+    struct um_event event = {.kind = UM_EVENT_APART,
+                             .stack = (uint32_t)number,
+                             .view = view->number};
+    um_tell_python(sb, &event);
+    return view->apart;
+}
+
 struct um_stack *um_stack_of(struct um_call *call, int family)
 {
     struct um_switchboard *sb = call->sb;
     int i = um_family_index(family);
-    struct um_stack *stack =
-        default_of(sb, um_place_at(sb, call->tid), i < 0 ? 0 : i);
+    const struct um_place *place = um_place_at(sb, call->tid);
+    struct um_stack *stack = default_of(sb, place, i < 0 ? 0 : i);
     struct um_stack *member = um_stack_member(stack, family);
     stack = member ? member : stack;
-    return stack->kind == UM_STACK_NET && um_is_apart(call) ? sb->apart : stack;
+    return stack->kind == UM_STACK_NET && um_is_apart(call)
+               ? apart_of(sb, place->view)
+               : stack;
 }
 
 int um_view_kind(struct um_call *call)
@@ -231,12 +264,15 @@ int um_mount_set(struct um_switchboard *sb, int number, const char *path,
 
 void um_mounts_forget(struct um_switchboard *sb, const struct um_stack *stack)
 {
-    for (struct um_view *view = sb->views; view; view = view->next)
+    for (struct um_view *view = sb->views; view; view = view->next) {
+        if (view->apart == stack)
+            view->apart = NULL;
         for (struct um_mount **at = &view->mounts; *at;)
             if ((*at)->stack == stack)
                 unmount(view, at);
             else
                 at = &(*at)->next;
+    }
 }
 
 /* ---- msocket ---- */

@@ -23,6 +23,7 @@ struct um_view {
     int number;
     struct um_mount *mounts;
     struct um_stack *standard; /* what is at /dev/net/default, or NULL */
+    struct um_stack *apart;    /* for other network namespaces, or NULL */
     /* Where standard is NULL: the place that its first process had before. */
     const struct um_place *outer;
     struct um_place *places;
