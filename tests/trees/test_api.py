@@ -153,3 +153,30 @@ def test_a_view_whose_supervisor_was_killed(own: User) -> None:
             view.run(["true"])
     assert command.returncode == -signal.SIGKILL
     assert "the supervisor ended" in view.log()
+
+
+_INSIDE = """
+import subprocess
+import umview
+with umview.View("umnet,ip=10.8.0.1/24", name="inner") as inner:
+    print(*inner.addresses())
+    print(inner.run(["ip", "-br", "addr"], stdout=subprocess.PIPE, text=True).stdout)
+    stubborn = "trap '' TERM; (setsid sh -c 'trap \\"\\" TERM; sleep 601' &); sleep 602"
+    inner.popen(["sh", "-c", stubborn])
+    inner.popen(["sleep", "600"])
+    inner.shutdown(0.5)
+print("over")
+"""
+
+
+@pytest.mark.view
+def test_views_are_opened_inside_of_views(own: User, tracer: str) -> None:
+    require("ip")
+    with umview.View("umnet,ip=10.7.0.1/24", tracer=tracer) as view:
+        words = [sys.executable, "-c", _INSIDE]
+        done = view.run(words, capture_output=True, text=True, timeout=_SECONDS)
+    addresses, *listed, over = done.stdout.splitlines() or [done.stderr]
+    assert "10.8.0.1/24" in addresses.split(), done.stderr
+    assert any("10.8.0.1/24" in line for line in listed)
+    assert "10.7.0.1" not in done.stdout
+    assert over == "over", done.stderr
