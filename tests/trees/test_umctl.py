@@ -140,7 +140,7 @@ def test_ls_shows_what_is_in_a_view(view: umview.View) -> None:
     assert (sock["path"], sock["local"]) == ("/dev/net/default", "0.0.0.0:80")
     (running,) = [row for row in told["processes"] if "create_server" in row["command"]]
     for words in (
-        f"{view.name}  {told['tracer']}, root {told['keeper']}",
+        f"{view.name}  {told['tracer']}, supervisor {told['keeper']}",
         "/dev/net/default  nat0  yes  65500  52:54:00:12:34:56  10.0.2.15/24 fd00::15",
         "/dev/net/default  tcp       listen  0.0.0.0:80  0.0.0.0:0",
         f"{running['pid']} ",
@@ -276,7 +276,8 @@ def test_mounting_again_and_again_leaves_nothing(one: umview.View) -> None:
     children = len(supervisor.children())
     for text in texts * 10:
         around(text)
-    assert supervisor.num_fds() == before
+    # what measures datagrams is made once, whenever the first one comes
+    assert supervisor.num_fds() in (before, before + 2)
     found.caller.close()
     assert len(supervisor.children()) == children
 
