@@ -158,6 +158,7 @@ class Tree:
         except OSError as exc:
             raise UmviewError(f"no further view can be had: {exc.strerror}") from exc
         self.views[view.number] = view
+        self.cover()
         return view
 
     def remove(self, view: View) -> None:
@@ -166,6 +167,8 @@ class Tree:
             self.remove(other)
         for path in list(view.mounts):
             self.umount(view, path, lazily=True)
+        if self._policies:
+            self._policies.leave(view)
         self._switchboard.remove_view(view.number)
         del self.views[view.number]
 

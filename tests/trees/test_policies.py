@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from tests.apps.lab import User
 from tests.setting import Tracer
-from tests.trees.policed import install, lines_of, python, run
+from tests.trees.policed import command, install, lines_of, python, run
 
 TRACERS: tuple[Tracer, ...] = ("seccomp", "ptrace")
 
@@ -355,6 +357,55 @@ print(json.dumps(said))
 """,
     )
     assert said == {"results": [[0], [13]]}
+
+
+_THREE = """
+for port in (99, 98):
+    attempt(str(port), lambda: tcp().connect((HERE, port)))
+print(json.dumps(said))
+"""
+_NO, _YES = {"99": "EACCES", "98": "ECONNREFUSED"}, {"99": "ECONNREFUSED"}
+
+
+@pytest.mark.parametrize("tracer", TRACERS)
+@pytest.mark.parametrize("stack", ["umnet", "umnetcurrent"])
+def test_a_policy_has_a_say_in_nested_views(
+    stack: str, tracer: Tracer, user: User, folder: Path
+) -> None:
+    words = ("-p", "umnet", "-p", "umwatch,seen.jsonl")
+    inner = command(tracer, "-p", stack, *python(_HEAD + _THREE))
+    done = run(user, tracer, folder, *words, *inner)
+    assert json.loads(done.stdout) == _NO, done.stderr
+    seen = lines_of(user.folder / "seen.jsonl")
+    assert {one["view"] for one in seen if one["deed"] == "CONNECT"} == {1}
+
+
+@pytest.mark.parametrize("stack", ["umnet", "umnetcurrent"])
+def test_a_policy_has_no_say_in_the_view_around(
+    stack: str, user: User, folder: Path
+) -> None:
+    inner = command("seccomp", "-p", stack, "-p", "umwatch,seen.jsonl")
+    program = python(_HEAD + _THREE)
+    both = f"{shlex.join([*inner, *program])}; {shlex.join(program)}"
+    done = run(user, "seccomp", folder, "-p", "umnet", "sh", "-c", both)
+    inside, around = map(json.loads, done.stdout.splitlines())
+    assert (inside, around) == (_NO, _NO | _YES), done.stderr
+
+
+def test_policies_come_and_go(user: User, folder: Path) -> None:
+    program = shlex.join(python(_HEAD + _THREE))
+    umctl = shlex.join([sys.executable, "-m", "umview.ctl"])
+    script = f"""{program}
+{umctl} add umwatch,seen.jsonl
+{program}
+{umctl} modules
+{umctl} del umwatch
+{program}"""
+    done = run(user, "seccomp", folder, "-p", "umnet", "sh", "-c", script)
+    said = done.stdout.splitlines()
+    answers = [json.loads(line) for line in said if line.startswith("{")]
+    assert answers == [_NO | _YES, _NO, _NO | _YES], done.stderr
+    assert any("umwatch" in line for line in said if not line.startswith("{"))
 
 
 def test_the_hosts_own_network_cannot_be_policed(user: User, folder: Path) -> None:
