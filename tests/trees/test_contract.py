@@ -118,6 +118,15 @@ def test_many_clients(user: User, tracer: str, case: str, count: int) -> None:
 # ---- there a view in a view is none, with status 0 ----
 
 
+@_TRACERS
+def test_a_view_in_a_view_is_one(user: User, tracer: str) -> None:
+    inner = umview("-p", "umnetlwipv6,wire=w,ip=10.9.8.7/24", "cat", "/proc/net/dev")
+    got = user.run(in_view(tracer, *inner), "native", timeout=60)
+    assert (got.returncode, got.stderr) == (0, "")
+    cards = [line.split(":")[0].strip() for line in got.stdout.splitlines()[2:]]
+    assert cards == ["lo", "wr0"]
+
+
 def test_a_view_in_a_view_that_cannot_be_fails(user: User) -> None:
     inner = umview("-p", "umnet,nonsense", "echo", "ran")
     got = user.run(in_view("auto", *inner), "native", timeout=60)

@@ -64,3 +64,38 @@ def test_everybody_names_the_view_but_not_who_has_names_of_his_own(user: User) -
     """
     got = user.run(["sh", "-c", script], "view")
     assert words(got.stdout) == ["box", os.uname().nodename, "tub", "box"], got
+
+
+@_TRACERS
+def test_a_view_inside_has_its_own_files_or_those_around_it(
+    user: User, tracer: str
+) -> None:
+    """Names are copied when a view is made; files are the nearest view's."""
+    show = "uname -n; cat /etc/resolv.conf; " + _CARDS
+    other = " ".join(umview("-p", "umnet,v4,dns=192.0.2.7,hostname=tub"))
+    null = " ".join(umview("-p", "umnetnull"))
+    plain = " ".join(umview("-p", "umnetcurrent"))
+    script = f"""
+        {other} sh -c '{show}; {null} sh -c "{show}"; hostname vat; uname -n'
+        {plain} sh -c 'hostname jar; {show}'
+        {null} sh -c '{show}'
+        uname -n
+    """
+    view = umview("--tracer", tracer, "-p", "umnet,v4,hostname=box", "sh", "-c", script)
+    got = user.run(view, "native", timeout=120)
+    inner = ["tub", "nameserver", "192.0.2.7"]
+    outer = ["nameserver", "10.0.2.3"]
+    assert words(got.stdout) == [
+        *(*inner, "lo", "nat0", *inner, "vat"),
+        *("jar", *outer, "lo", "nat0"),
+        *("box", *outer),
+        "box",
+    ], got
+
+
+def test_a_view_inside_has_files_where_the_outer_one_has_none(user: User) -> None:
+    inner = umview("-p", "umnetlwipv6,wire=w,ip=10.9.8.7/24,dns=192.0.2.7", "sh", "-c")
+    script = f"cat /etc/resolv.conf; {_CARDS}"
+    for outer in ("umnetnative", "umnetnull"):
+        got = user.run(umview("-p", outer, *inner, script), "native", timeout=60)
+        assert words(got.stdout) == ["nameserver", "192.0.2.7", "lo", "wr0"], got

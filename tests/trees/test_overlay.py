@@ -71,6 +71,13 @@ def test_the_hosts_files_are_there_by_name(user: User) -> None:
     assert (got.returncode, got.stdout) == (0, shown), got
 
 
+def test_a_view_inside_shows_its_own_stacks(user: User) -> None:
+    inner = umview("-p", "umnetnull", "sh", "-c", "ls /dev/net; test -S /dev/net/$0")
+    for name, status in {"default": 0, "umnetnull1": 1}.items():
+        got = user.run(overlaid(*inner, name), "native", timeout=60)
+        assert (got.stdout, got.returncode) == ("default\n", status), got
+
+
 def test_stack_that_is_mounted_elsewhere(user: User) -> None:
     script = f"""
         {_UMCTL} mount -t umnetnull none /srv/none && stat -c %F /srv/none
