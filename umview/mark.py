@@ -37,13 +37,18 @@ def _marks() -> dict[int, Kind]:
 
 
 def put(pid: int, kind: Kind = Kind.COMMAND) -> None:
-    """Mark a process, before it is under a filter and in its place.
+    """Mark a process; it keeps the place that it has, if it has one.
+
+    It cannot be undone: no process may raise a hard limit.
 
     Raises:
         OSError: It has ended, or is not ours to change.
     """
     (limit,) = (mark for mark, meaning in _marks().items() if meaning is kind)
-    resource.prlimit(pid, _RLIMIT_LOCKS, (limit, limit))
+    place, _ = resource.prlimit(pid, _RLIMIT_LOCKS)
+    if place == resource.RLIM_INFINITY:
+        place = limit
+    resource.prlimit(pid, _RLIMIT_LOCKS, (place, limit))
 
 
 def processes() -> Iterator[tuple[int, Kind]]:

@@ -259,7 +259,6 @@ class Requests:
         """
         running.check(pid)
         try:
-            mark.put(pid, mark.Kind.GUEST)
             self._switchboard.set_place(pid, view.number)
             self._switchboard.set_default(pid, self._tree.native().number)
         except OSError as exc:
@@ -270,6 +269,8 @@ class Requests:
             with contextlib.suppress(OSError):
                 self._switchboard.set_place(pid, 0)  # it hands none down
             raise
+        with contextlib.suppress(OSError):
+            mark.put(pid, mark.Kind.GUEST)  # now, for it cannot be undone
 
     # ---- ending ----
 
