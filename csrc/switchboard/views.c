@@ -286,6 +286,12 @@ static int whose_mode(pid_t tid, const struct stat *st)
     char path[32], line[4096];
     unsigned int user = UINT_MAX, group;
     bool is_group = false;
+    struct stat process;
+    /* As a rule it is the owner's, and to read of its groups costs 40 us. */
+    snprintf(path, sizeof path, "/proc/%d", tid);
+    if (st->st_uid != 0 && stat(path, &process) == 0 &&
+        process.st_uid == st->st_uid)
+        return OWNERS;
     snprintf(path, sizeof path, "/proc/%d/status", tid);
     FILE *f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f)) {

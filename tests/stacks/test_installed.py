@@ -37,6 +37,24 @@ def test_an_installed_umview_has_its_stack_server(user: User) -> None:
     )
     assert "10.0.0.1/24" in said
     assert (place / "umview" / "stackd").exists()
+    _uses_the_library(user, place)
+
+
+def _uses_the_library(user: User, place: Path) -> None:
+    """Build a program with libumview, as pip has installed that, and run it."""
+    source, program = user.folder / "null.c", user.folder / "null"
+    source.write_text(
+        "#include <umview/msocket.h>\n"
+        "int main(void) { return msocket(0, 0, SOCK_DEFAULT, 0); }\n"
+    )
+    config = "import runpy; runpy.run_module('umview.config', run_name='__main__')"
+    path = f"import sys; sys.path.insert(0, {str(place)!r}); {config}"
+    flags = _run(user, "-c", path, "--cflags", "--libs").split()
+    assert flags[0] == f"-I{place}/umview/include"
+    subprocess.run(
+        ["gcc", "-o", str(program), str(source), *flags], check=True, timeout=_SECONDS
+    )
+    subprocess.run([program], check=True, timeout=_SECONDS)
 
 
 def _run(user: User, *words: str) -> str:

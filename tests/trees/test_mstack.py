@@ -47,7 +47,8 @@ def test_a_command_sees_the_cards_of_its_stack(user: User, tracer: str) -> None:
         f"{_MSTACK} -o n {_SECOND} $show\n"
         f"{_MSTACK} {_FOURTH} {_MSTACK} {_SECOND} $show\n"
         # a daemon whose parents have ended
-        f"{_MSTACK} {_SECOND} sh -c '(sleep 0.2; '\"$show\"' >out; mv out done) &'\n"
+        f"{_MSTACK} {_SECOND} sh -c '(while kill -0 $$; do sleep 0.01; done; '"
+        "\"$show\"' >out; mv out done) 2>&- &'\n"
         "until [ -e done ]; do sleep 0.05; done; cat done\n"
     )
     said = _run(user, tracer, "sh", "-c", script)
