@@ -23,6 +23,7 @@ from pathlib import Path
 
 import packets
 import places
+import views as further
 from packets import PACKET_ROWS, ROLES, PacketRow, Sample
 from places import MeasureError
 from rich.console import Console
@@ -37,6 +38,7 @@ _VIEWS = (_SECCOMP, _PTRACE)
 _Measured = Callable[[], float | Sample]
 _ALL: tuple[Row | PacketRow, ...] = (*ROWS, *PACKET_ROWS)
 _PACKETS = "packets"
+_FURTHER = "views"
 _BUSY = 0.5  # a load from which on rows that use several CPUs suffer
 
 
@@ -46,10 +48,11 @@ class Effort:
 
     rounds: int
     seconds: float
+    views: int
 
 
-_FULL = Effort(rounds=5, seconds=0.4)
-_QUICK = Effort(rounds=2, seconds=0.15)
+_FULL = Effort(rounds=5, seconds=0.4, views=10)
+_QUICK = Effort(rounds=2, seconds=0.15, views=3)
 
 
 @dataclass(slots=True)
@@ -128,10 +131,18 @@ def main(argv: Sequence[str]) -> int:
         for number, row in enumerate(options.only, 1):
             console.print(f"{number}/{len(options.only)} {row.title}", highlight=False)
             results.append(_measure(row, bench, missing, effort.rounds))
+        costs: list[further.Figure] = []
+        if options.further:
+            console.print("what a further view costs")
+            costs += further.measure([str(_UMVIEW)], effort.views)
     if options.json:
-        sys.stdout.write(json.dumps(_plain(results, missing), indent=2) + "\n")
+        plain = _plain(results, missing) | {"views": [one._asdict() for one in costs]}
+        sys.stdout.write(json.dumps(plain, indent=2) + "\n")
     else:
-        _print(results, missing)
+        if results:
+            _print(results, missing)
+        for cost in costs:
+            sys.stdout.write(f"{cost.figure:>10}  {cost.title}\n")
     views = [name for name in _VIEWS if name not in missing]
     complete = bool(views) and all(
         result.median(place) is not None
@@ -153,15 +164,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="NAME",
-        choices=[row.name for row in _ALL] + [_PACKETS],
+        choices=[row.name for row in _ALL] + [_PACKETS, _FURTHER],
         help=f"only these rows: {_PACKETS} (all by packets), "
+        f"{_FURTHER} (what a further view costs, a table of its own), "
         + ", ".join(row.name for row in _ALL),
     )
     options = parser.parse_args(argv)
-    named = set(options.only or [row.name for row in _ALL])
+    named = set(options.only or [row.name for row in _ALL] + [_FURTHER])
     if _PACKETS in named:
         named |= {row.name for row in PACKET_ROWS}
     options.only = [row for row in _ALL if row.name in named]
+    options.further = _FURTHER in named
     return options
 
 

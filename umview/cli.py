@@ -215,6 +215,11 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
     ignores_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL) == signal.SIG_IGN
     mask = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, front.TAKEN))
     is_nested = _is_in_view()
+    if is_nested and request.is_traced:
+        raise UmviewError(
+            "--trace: the log of calls is that of all views of a tree: give it to the "
+            "outermost umview"
+        )
     # a nested view is as it is asked for: the file is for the one that it is in
     path = request.rc_file or (None if is_nested else rc.find(os.environ))
     said = rc.read(path) if path else rc.Rc()

@@ -18,6 +18,7 @@ from tests.setting import TRACER, umview
 
 pytestmark = pytest.mark.view
 _DEADLINE = 30.0
+_MIB = 1 << 20
 _OTHER = {"seccomp": "ptrace", "ptrace": "seccomp"}[TRACER]
 
 ADDRESSES = "ip -o addr show scope global | awk '{print $4}' | sort | xargs"
@@ -88,8 +89,14 @@ def started(
     user: User, *words: str, outer: str = "umnet"
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a nested view; the command's input ends with the block."""
+    with running(user, umview("-p", outer, *umview(*words))) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def running(user: User, argv: list[str]) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        nested(user, *words, outer=outer),
+        user.command(argv, "native"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -175,6 +182,57 @@ def test_five_levels_have_five_networks(user: User) -> None:
     ]
 
 
+# A hundred views, each with its own address and a server on port 80. The next ones are
+# started when the last ones serve; all of them serve until the input ends.
+SIBLINGS = """
+import os, subprocess, sys
+count, *umview = sys.argv[1:]
+print(os.getppid(), flush=True)
+
+def start(number):
+    module = f"umnet,v4,ip=10.{number}.0.1/24"
+    words = [*umview, "-p", module, "/usr/bin/python3", "-ISc", SERVES, str(number)]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+SERVES = '''
+import socket, sys
+address = f"10.{sys.argv[1]}.0.1"
+server = socket.create_server((address, 80))
+client = socket.create_connection((address, 80))
+peer, name = server.accept()
+assert name == client.getsockname()
+print(*name[:1], *peer.getsockname()[1:], flush=True)
+sys.stdin.read()
+'''
+
+views = []
+for first in range(0, int(count), 10):
+    views += [start(number) for number in range(first, first + 10)]
+    for view in views[first:]:
+        print(view.stdout.readline().decode(), end="", flush=True)
+sys.stdin.readline()
+for view in views:
+    view.stdin.close()
+print(sum(view.wait() == 0 for view in views), flush=True)
+"""
+
+
+def test_hundred_siblings_have_a_server_on_port_80_each(user: User) -> None:
+    count = 100
+    program = [SYSTEM_PYTHON, "-ISc", SIBLINGS, str(count), *umview()]
+    with running(user, umview("-p", "umnet", *program)) as process:
+        supervisor = psutil.Process(int(line_of(process)))
+        before = supervisor.memory_info().rss
+        seen = [line_of(process) for _ in range(count)]
+        grown = supervisor.memory_info().rss - before
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert line_of(process) == str(count)
+    assert seen == [f"10.{number}.0.1 80" for number in range(count)]
+    assert grown < count * _MIB
+
+
 # ---- a failure to nest is a failure ----
 
 
@@ -186,11 +244,16 @@ def test_five_levels_have_five_networks(user: User) -> None:
         (["-p", "umnetnull,x"], "umnetnull: unknown option 'x'"),
         (["-p", "umnetlwipv6,vd0=vde:///no/such/switch"], "vde:///no/such/switch"),
         (["-p", "umnetnative"], "the view around this one has not the host's network"),
+        (["--trace"], "give it to the outermost umview"),
+        (["--overlay"], "give it to the outermost umview"),
         (["-V", "a/b"], "a/b: a name is"),
         (["-V", "outer"], "outer: another view has this name"),
         (["--tracer", _OTHER], f"calls are stopped by {TRACER} here"),
     ],
-    ids=["option", "module", "sense", "switch", "native", "name", "taken", "tracer"],
+    ids=[
+        *("option", "module", "sense", "switch", "native"),
+        *("trace", "overlay", "name", "taken", "tracer"),
+    ],
 )
 def test_view_that_cannot_be_had_is_one_line_and_125(
     user: User, words: list[str], said: str
