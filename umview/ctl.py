@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import select
@@ -18,6 +19,7 @@ from umview.errors import FAILED, UmviewError
 
 _SECONDS = 3.0
 _LONGEST = 86400.0
+_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _PATIENCE = 1.0  # seconds, after which it is said what is waited for
 _EPILOG = """\
 Outside of views, VIEW and -V VIEW name one of yours, as `umctl ls` shows them; where
@@ -33,7 +35,8 @@ Examples:
   umctl attach web --pid 4711           a program that runs goes on in it
   umctl shutdown -V web 10              end it, by SIGTERM, after 10 s by SIGKILL
 
-The exit status is 0, or 125 with a line that says why; of attach it is the command's.
+The exit status is 0, or 125 with a line that says why; of attach it is the command's,
+126 if that cannot be executed, 127 if there is none of that name.
 """
 
 _Row: TypeAlias = dict[str, Any]
@@ -325,7 +328,8 @@ def _enter(view: str, command: Sequence[str]) -> NoReturn:
 
     found = doors.find(view)
     failure = enter(found.caller, found.number, command)
-    raise UmviewError(f"{command[0]}: {failure.strerror}")
+    sys.stderr.write(f"umctl: {command[0]}: {failure.strerror}\n")
+    sys.exit(_NOT_FOUND if failure.errno == errno.ENOENT else _NOT_EXECUTABLE)
 
 
 def seconds_of(text: str | None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import psutil
 import pytest
 
 import umview
+from tests import setting
 from tests.apps.lab import SYSTEM_PYTHON, User, require
 from tests.switch import open_switch
 from umview import doors
@@ -376,6 +378,67 @@ def test_attach_of_what_cannot_be_is_refused(one: umview.View) -> None:
         (("--pid", "1", "true"), "give one process id"),
     ):
         assert said in refused("attach", one.name, *words)
+
+
+@pytest.mark.view
+def test_attach_of_a_command_that_is_none_ends_as_in_a_shell(one: umview.View) -> None:
+    for command, status, why in (
+        ("nope-there-is-none", 127, "No such file or directory"),
+        ("/etc/passwd", 126, "Permission denied"),
+    ):
+        told = umctl("attach", one.name, command)
+        assert told.returncode == status
+        assert told.stderr == f"umctl: {command}: {why}\n"
+
+
+# ---- views inside of views ----
+
+
+@pytest.fixture
+def inner(view: umview.View) -> Iterator[str]:
+    """Give the name of a view inside of one, with one more inside."""
+    nested = setting.umview("-V", "innermost", "-p", "umnetnull", "sleep", "600")
+    script = f"{shlex.join(nested)} & echo up; exec sleep 600"
+    command = setting.umview("-V", "inner", "-p", "umnet,ip=10.7.0.1/24")
+    with view.popen([*command, "sh", "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"
+        end = time.monotonic() + _SECONDS
+        while len(json.loads(done("ls", "inner", "--json"))) < 2:
+            assert time.monotonic() < end
+        yield "inner"
+        umctl("shutdown", "-V", "inner", "0")
+        process.wait(_SECONDS)
+
+
+@pytest.mark.view
+def test_a_view_inside_another_is_told_of_and_changed(
+    view: umview.View, inner: str
+) -> None:
+    outermost, middle, last = json.loads(done("ls", "--json"))
+    assert (middle["name"], middle["parent"]) == ("inner", outermost["number"])
+    assert (last["name"], last["parent"]) == ("innermost", middle["number"])
+    assert [row["command"] for row in last["processes"]] == ["sleep 600"]
+    assert "10.7.0.1/24" in done("attach", "inner", "ip", "-br", "addr")
+    inside = json.loads(done("attach", "inner", str(_BIN / "umctl"), "ls", "--json"))
+    assert [one["name"] for one in inside] == ["inner", "innermost"]
+    outside = umctl("attach", "inner", str(_BIN / "umctl"), "ls", view.name)
+    assert outside.returncode == 125
+    done("mount", "-V", "inner", "-t", "umnet", "none", "/dev/net/more")
+    assert len(json.loads(done("modules", "-V", "inner", "--json"))) == 2
+    assert len(json.loads(done("modules", "-V", view.name, "--json"))) == 1
+    done("umount", "-V", "inner", "/dev/net/more")
+    assert "another view has this name" in refused("name", "-V", "inner", view.name)
+
+
+@pytest.mark.view
+def test_a_view_inside_another_is_shut_down_alone(
+    view: umview.View, inner: str
+) -> None:
+    done("shutdown", "-V", inner)
+    (left,) = json.loads(done("ls", "--json"))
+    assert left["name"] == view.name
+    assert view.run(["true"], check=False).returncode == 0
 
 
 # ---- the end ----
