@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -138,13 +137,11 @@ def test_a_view_in_a_view_that_cannot_be_fails(user: User) -> None:
 
 
 def test_a_card_that_cannot_be_had_is_an_error_at_once(user: User) -> None:
-    begin = time.monotonic()
     view = umview("-p", "umnetlwipv6,vd0=tap://um-none,ip=10.9.8.7/24", "echo", "ran")
-    got = user.run(view, "native", timeout=120)
+    got = user.run(view, "native", timeout=60)
     assert (got.returncode, got.stdout) == (125, "")
     assert len(got.stderr.splitlines()) == 1
     assert "tap://um-none" in got.stderr
-    assert time.monotonic() - begin < 60
 
 
 # ---- there io_uring, openat2 and the calls of other ABIs go round the view ----
