@@ -21,11 +21,13 @@ _SECONDS = 3.0
 _LONGEST = 86400.0
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 _PATIENCE = 1.0  # seconds, after which it is said what is waited for
-_EPILOG = """\
+_WHAT = """\
+Look at views that run, change them, enter them, and end them.
+
 Outside of views, VIEW and -V VIEW name one of yours, as `umctl ls` shows them; where
 only one runs they may be left out. Inside of a view the one that is meant is the own
-one, and those that can be named are the ones in it.
-
+one, and those that can be named are the ones in it."""
+_EPILOG = """\
 Examples:
   umctl ls                              what runs, and who is connected to whom
   umctl mount -t umnetlwipv6 -o vd0=vde:///tmp/lan,dhcp none /dev/net/lan
@@ -37,6 +39,33 @@ Examples:
 
 The exit status is 0, or 125 with a line that says why; of attach it is the command's,
 126 if that cannot be executed, 127 if there is none of that name.
+"""
+_LS = """\
+Of each view: its tracer, and the process that keeps it; its stacks with their paths,
+and policies, which have none; cards, up or not, with their addresses; the processes
+in it, but for those of views in it; its TCP, UDP and ping sockets.
+"""
+_MOUNT = """\
+Returns when the stack is there, with its addresses. Programs take it by its path:
+  umctl mount -t umnet -o ip=10.9.0.1/24 none /dev/net/work
+  mstack /dev/net/work ip addr
+What is mounted at /dev/net/default is from then on what programs get that ask for none.
+"""
+_UMOUNT = """\
+Fails while sockets are on the stack, and says which processes have them.
+"""
+_ADD = """\
+Of a module that has a stack the path is printed where that is mounted.
+  umctl add umfilter,deny=10.0.0.0/8
+"""
+_ENTER = """\
+The exit status is the command's; 125 if it cannot enter the view, 126 if it cannot be
+executed, 127 if there is none of that name. A program that runs keeps the sockets that
+it has; its next ones are the view's.
+"""
+_SHUTDOWN = """\
+All get SIGTERM, those in views inside of it, too; those that are left after SECONDS get
+SIGKILL. Returns when all have ended.
 """
 
 _Row: TypeAlias = dict[str, Any]
@@ -72,77 +101,123 @@ def run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     return 0
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Shows usage as umview does."""
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],  # noqa: SLF001
+        prefix: str | None = None,
+    ) -> None:
+        """Write "Usage" as umview does."""
+        super().add_usage(usage, actions, groups, "Usage: " if prefix is None else prefix)
+
+
 class Parser(argparse.ArgumentParser):
     """Reads a command line, and has one line to say of a wrong one."""
 
     def __init__(self, **words: Any) -> None:  # noqa: ANN401 - as argparse has them
         super().__init__(
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **words,
+            allow_abbrev=False, formatter_class=_Help, add_help=False, **words
         )
+        self._positionals.title, self._optionals.title = "Arguments", "Options"
+        self.add_argument("-h", "--help", action="help", help="show this text")
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong."""
         raise UmviewError(f"{message}; `{self.prog} --help` shows what can be said")
 
 
+def add_view(parser: argparse.ArgumentParser) -> None:
+    """Let a command have -V VIEW."""
+    parser.add_argument(
+        "-V", dest="view", metavar="VIEW", help="the view; see `umctl --help`"
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="umctl", description=__doc__, epilog=_EPILOG)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = Parser(prog="umctl", description=_WHAT, epilog=_EPILOG)
+    commands = parser.add_subparsers(
+        required=True, title="Commands", metavar="COMMAND", help="--help tells of each"
+    )
 
     def command(
-        name: str, text: str, run: Callable[[argparse.Namespace], None]
+        name: str,
+        text: str,
+        run: Callable[[argparse.Namespace], None],
+        more: str = "",
     ) -> argparse.ArgumentParser:
         one: argparse.ArgumentParser = commands.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=more or None,
         )
         one.set_defaults(run=run)
         if name not in ("ls", "attach"):
-            one.add_argument("-V", dest="view", metavar="VIEW", help="which view")
+            add_view(one)
         return one
 
-    ls = command("ls", "list views, with what is in them", list_views)
-    ls.add_argument("view", nargs="?", metavar="VIEW", help="this one only")
-    ls.add_argument("--json", action="store_true", help="for scripts")
-    mount = command("mount", "mount a stack at a path of a view", mount_stack)
-    mount.add_argument("-t", dest="type", required=True, help="its module")
-    mount.add_argument("-o", dest="options", default="", help="its options: A,B=C,...")
-    mount.add_argument("source", metavar="SOURCE", help="none; or see the module")
-    mount.add_argument("path", metavar="PATH", help="as /dev/net/work")
-    umount = command("umount", "take a stack away", umount_stack)
-    umount.add_argument(
-        "-l", dest="lazily", action="store_true", help="when its last socket is closed"
+    ls = command(
+        "ls", "list views: modules, cards, processes, sockets", list_views, _LS
     )
-    umount.add_argument("path", metavar="PATH")
-    add = command("add", "load a module", add_module)
+    ls.add_argument("view", nargs="?", metavar="VIEW", help="this one only")
+    ls.add_argument("--json", action="store_true", help="as JSON, for scripts")
+    mount = command("mount", "mount a stack at a path of a view", mount_stack, _MOUNT)
+    mount.add_argument(
+        "-t", dest="type", metavar="MODULE", required=True, help="whose stack it is"
+    )
+    mount.add_argument(
+        "-o", dest="options", default="", help="as after `umview -p MODULE,`"
+    )
+    mount.add_argument(
+        "source", metavar="SOURCE", help="no stack has one: write none"
+    )
+    mount.add_argument("path", metavar="PATH", help="as /dev/net/work")
+    umount = command("umount", "take a stack away", umount_stack, _UMOUNT)
+    umount.add_argument(
+        "-l",
+        dest="lazily",
+        action="store_true",
+        help="make no new sockets on it; it goes with its last one",
+    )
+    umount.add_argument("path", metavar="PATH", help="where it is mounted")
+    add = command("add", "load a module", add_module, _ADD)
     add.add_argument("module", metavar="MODULE[,OPTION...]", help="as after umview -p")
     delete = command("del", "unload a module", delete_module)
-    delete.add_argument("module", metavar="MODULE|PATH", help="as modules shows it")
+    delete.add_argument(
+        "module", metavar="MODULE|PATH", help="its name, or its stack's path"
+    )
     modules = command("modules", "list the modules that are loaded", list_modules)
-    modules.add_argument("--json", action="store_true", help="for scripts")
+    modules.add_argument("--json", action="store_true", help="as JSON, for scripts")
     modules.add_argument(
-        "--known", action="store_true", help="those that could be, and need no view"
+        "--known", action="store_true", help="those that could be; this needs no view"
     )
     name = command("name", "show the name of a view, or give it another", name_view)
-    name.add_argument("name", nargs="?", metavar="NEWNAME")
-    attach = command("attach", "let a command, or a program that runs, enter", _attach)
-    attach.add_argument("view", metavar="VIEW")
+    name.add_argument("name", nargs="?", metavar="NEWNAME", help="the other one")
+    attach = command(
+        "attach", "let a command, or a program that runs, enter a view", _attach, _ENTER
+    )
+    attach.add_argument("view", metavar="VIEW", help="the view")
     attach.add_argument(
         "command",
         nargs=argparse.REMAINDER,
         metavar="COMMAND|--pid PID",
-        help="the command and its arguments; or the number of a program that runs",
+        help="a command with its arguments; or the process id of a program",
     )
-    end = command("shutdown", "end all processes of a view, SIGTERM first", shut_down)
+    end = command("shutdown", "end all processes of a view", shut_down, _SHUTDOWN)
     end.add_argument(
         "seconds",
         nargs="?",
         metavar="SECONDS",
         help=f"until SIGKILL comes (default: {_SECONDS:.0f})",
     )
-    logged = command("log", "show what a view has logged", _log)
-    logged.add_argument("-f", dest="follow", action="store_true", help="and goes on to")
+    logged = command("log", "show what umview has logged of a view", _log)
+    logged.add_argument(
+        "-f", dest="follow", action="store_true", help="and what it logs from now on"
+    )
     return parser
 
 
@@ -229,7 +304,9 @@ def _cell(value: object) -> str:
         return " ".join(map(str, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None else str(value)
+    text = "-" if value is None else str(value)
+    # what a process says of itself shall not write elsewhere on the screen
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _print_json(value: object) -> None:

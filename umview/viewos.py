@@ -11,6 +11,9 @@ from umview import ctl
 from umview.ctl import Parser
 
 
+_STATUS = "The exit status is 0, or 125 with a line that says why."
+
+
 def _main(
     name: str, text: str, run: Callable[[argparse.Namespace], None], *arguments: str
 ) -> int:
@@ -22,8 +25,8 @@ def _main(
         run: What of umctl does it.
         arguments: Its arguments; those with a "?" at the end may be left out.
     """
-    parser = Parser(prog=name, description=text)
-    parser.add_argument("-V", dest="view", metavar="VIEW", help="which view")
+    parser = Parser(prog=name, description=text, epilog=_STATUS)
+    ctl.add_view(parser)
     for argument in arguments:
         word = argument.rstrip("?")
         number = None if word == argument else "?"
@@ -107,13 +110,15 @@ def vuname() -> int:
         sys.stdout.write(" ".join(words or [told.sysname]) + "\n")
 
     parser = Parser(
-        prog="vuname", description="Show what uname shows, and the view's name."
+        prog="vuname",
+        description="Show what uname shows, and the view's name.",
+        epilog=_STATUS,
     )
     parser.add_argument("-a", "--all", action="store_true", help="all of these")
     for letter, word, field in _FIELDS:
         parser.add_argument(
             f"-{letter}", f"--{word}", dest=letter, action="store_true", help=field
         )
-    parser.add_argument("-V", "--viewname", dest="V", action="store_true", help="view")
+    parser.add_argument("-V", "--viewname", dest="V", action="store_true", help="the view's name")
     parser.set_defaults(run=run)
     return ctl.run(parser, sys.argv[1:])

@@ -503,5 +503,5 @@ def test_help_names_every_command_and_shows_examples() -> None:
     text = done("--help")
     for word in ("ls", "mount", "umount", "add", "del", "modules", "name", "attach"):
         assert f"\n    {word} " in text
-        assert done(word, "--help").startswith(f"usage: umctl {word}")
+        assert done(word, "--help").startswith(f"Usage: umctl {word}")
     assert "Examples:" in text

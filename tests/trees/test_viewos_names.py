@@ -87,4 +87,4 @@ def test_a_program_is_attached_and_the_view_shut_down(own: User) -> None:
 def test_each_has_a_help_text(name: str) -> None:
     told = _run(name, "--help")
     assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout.startswith(f"usage: {name} ")
+    assert told.stdout.startswith(f"Usage: {name} ")
