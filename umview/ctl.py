@@ -108,11 +108,12 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         self,
         usage: str | None,
         actions: Iterable[argparse.Action],
-        groups: Iterable[argparse._MutuallyExclusiveGroup],  # noqa: SLF001
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
         prefix: str | None = None,
     ) -> None:
         """Write "Usage" as umview does."""
-        super().add_usage(usage, actions, groups, "Usage: " if prefix is None else prefix)
+        prefix = "Usage: " if prefix is None else prefix
+        super().add_usage(usage, actions, groups, prefix)
 
 
 class Parser(argparse.ArgumentParser):
@@ -172,9 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     mount.add_argument(
         "-o", dest="options", default="", help="as after `umview -p MODULE,`"
     )
-    mount.add_argument(
-        "source", metavar="SOURCE", help="no stack has one: write none"
-    )
+    mount.add_argument("source", metavar="SOURCE", help="no stack has one: write none")
     mount.add_argument("path", metavar="PATH", help="as /dev/net/work")
     umount = command("umount", "take a stack away", umount_stack, _UMOUNT)
     umount.add_argument(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from umview import ctl
 from umview.ctl import Parser
 
-
 _STATUS = "The exit status is 0, or 125 with a line that says why."
 
 
@@ -119,6 +118,8 @@ def vuname() -> int:
         parser.add_argument(
             f"-{letter}", f"--{word}", dest=letter, action="store_true", help=field
         )
-    parser.add_argument("-V", "--viewname", dest="V", action="store_true", help="the view's name")
+    parser.add_argument(
+        "-V", "--viewname", dest="V", action="store_true", help="the view's name"
+    )
     parser.set_defaults(run=run)
     return ctl.run(parser, sys.argv[1:])

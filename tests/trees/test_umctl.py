@@ -378,6 +378,12 @@ def test_attach_of_what_cannot_be_is_refused(one: umview.View) -> None:
         (("--pid", "1", "true"), "give one process id"),
     ):
         assert said in refused("attach", one.name, *words)
+    for word, status, said in (
+        ("/nowhere", 127, "No such file or directory"),
+        ("/etc", 126, "Permission denied"),
+    ):
+        told = umctl("attach", one.name, word)
+        assert (told.returncode, told.stderr) == (status, f"umctl: {word}: {said}\n")
 
 
 @pytest.mark.view
