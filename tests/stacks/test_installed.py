@@ -127,7 +127,9 @@ def test_an_installed_umview_has_all_its_parts(user: User) -> None:
         f"PKG_CONFIG_PATH={folder}",
         *("pkg-config", "--cflags", "--libs", "umview"),
     )
-    installed.run("gcc", "-o", "program", "program.c", *flags.split())
+    config = installed.run("python3", "-m", "umview.config", "--cflags", "--libs")
+    for one in (flags, config):
+        installed.run("gcc", "-o", "program", "program.c", *one.split())
 
     script = "umctl name; mstack /dev/net/lan ip -br addr; ./program /dev/net/lan"
     said = installed.run(
