@@ -183,6 +183,7 @@ class Requests:
         if is_inside:
             self._switchboard.set_place(visitor.pid, into.number)
             return {}
+        running.check_outsider()
         self._loop.unwatch(visitor.fileno())
         self._loop.watch(visitor.fileno(), partial(self._entering, visitor, into))
         return {"filter": int(self._filter)}

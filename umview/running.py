@@ -196,6 +196,27 @@ def _yama_scope() -> int:
         return 0
 
 
+def check_outsider(scope: int | None = None) -> None:
+    """Make sure that we may look into a command that comes from outside of the view.
+
+    It is no descendant of ours, and neither is what it starts. What it would allow us
+    by prctl(2), PR_SET_PTRACER, is not handed down.
+
+    Args:
+        scope: Yama's ptrace_scope; None: as it is here.
+
+    Raises:
+        UmviewError: We may not.
+    """
+    scope = _yama_scope() if scope is None else scope
+    if scope and os.geteuid() != 0:
+        raise UmviewError(
+            f"kernel.yama.ptrace_scope is {scope} on this host, so what comes from "
+            "outside cannot enter a view: run what brings it by `umview -p umnetnative "
+            "COMMAND`, or have the administrator set it to 0 by sysctl"
+        )
+
+
 def forbidden(pid: int, scope: int) -> str:
     """Return why a process may not be traced, where Yama's ptrace_scope is scope."""
     if scope in _SCOPES:

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from umview import running
+from umview.errors import UmviewError
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,17 @@ def test_forbidden_trace_names_its_reason(scope: int, said: str) -> None:
     assert text.startswith("process 4711 may not be traced: ")
     assert said in text
     assert "start the program by umview" in text
+
+
+def test_commands_from_outside_need_a_host_without_yama(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    running.check_outsider(0)
+    with pytest.raises(UmviewError, match="umview -p umnetnative COMMAND"):
+        running.check_outsider(1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    running.check_outsider(1)
 
 
 def test_process_that_has_ended_is_said_to_have() -> None:
