@@ -384,10 +384,11 @@ static int set(struct um_switchboard *sb, void *arg)
         return -EINVAL;
     stack->deeds = setting->deeds;
     stack->policies++;
-    sb->tells_ends = false;
+    sb->tells_ends = sb->tells_acts = false;
     for (int i = 0; i < UM_MAX_STACKS; i++) {
         stack = um_stack_find(sb, i);
         sb->tells_ends |= stack && (stack->deeds & UM_DEED_ENDED);
+        sb->tells_acts |= stack && stack->deeds;
     }
     return 0;
 }

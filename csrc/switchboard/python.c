@@ -67,11 +67,11 @@ struct um_python {
     int holds; /* how often Python has asked for that */
     struct queued_event *first_event, **last_event;
     struct order *first_order, **last_order;
-    uint32_t traced; /* events of UM_EVENT_CALL that wait */
-    bool behind;     /* they are too many */
+    uint32_t told; /* events that wait, of those that may be many */
+    bool behind;   /* they are too many */
 };
 
-enum { TRACED_MANY = 4096, TRACED_FEW = TRACED_MANY / 2 };
+enum { TOLD_MANY = 4096, TOLD_FEW = TOLD_MANY / 2 };
 
 struct um_python *um_python_create(void)
 {
@@ -118,6 +118,12 @@ static void kick(int fd)
 
 /* ---- events, to Python ---- */
 
+/* Whoever makes calls does not wait for these. */
+static bool may_be_many(const struct um_event *event)
+{
+    return event->kind == UM_EVENT_CALL || event->kind == UM_EVENT_ACT;
+}
+
 void um_tell_python(struct um_switchboard *sb, struct um_event *event)
 {
     struct queued_event *q = malloc(sizeof *q);
@@ -130,7 +136,7 @@ void um_tell_python(struct um_switchboard *sb, struct um_event *event)
     pthread_mutex_lock(&sb->python->lock);
     *sb->python->last_event = q;
     sb->python->last_event = &q->next;
-    if (event->kind == UM_EVENT_CALL && ++sb->python->traced >= TRACED_MANY)
+    if (may_be_many(event) && ++sb->python->told >= TOLD_MANY)
         sb->python->behind = true;
     pthread_mutex_unlock(&sb->python->lock);
     kick(sb->event_fd);
@@ -138,7 +144,7 @@ void um_tell_python(struct um_switchboard *sb, struct um_event *event)
 
 bool um_python_behind(struct um_switchboard *sb)
 {
-    if (!sb->tracing)
+    if (!sb->tracing && !sb->tells_acts)
         return false;
     pthread_mutex_lock(&sb->python->lock);
     bool behind = sb->python->behind;
@@ -198,7 +204,7 @@ int um_event_next(struct um_switchboard *sb, struct um_event *ret)
     struct queued_event *q = python->first_event;
     bool caught_up = false;
     if (q) {
-        if (q->event.kind == UM_EVENT_CALL && --python->traced <= TRACED_FEW) {
+        if (may_be_many(&q->event) && --python->told <= TOLD_FEW) {
             caught_up = python->behind;
             python->behind = false;
         }

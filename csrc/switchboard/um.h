@@ -405,7 +405,7 @@ um_verdict um_ask_python_then(struct um_call *call, um_handler *handler,
 /* An event without a call. */
 void um_tell_python(struct um_switchboard *sb, struct um_event *event);
 void um_python_kicked(struct um_switchboard *sb);
-/* Are too many traced calls waiting for Python? */
+/* Has Python too much to take that nobody waits for? */
 bool um_python_behind(struct um_switchboard *sb);
 
 /* ---- stacks.c ---- */
@@ -807,7 +807,8 @@ struct um_switchboard {
     struct um_python *python;
     bool running;
     bool tracing;    /* calls are told of: trace.h */
-    bool tells_ends; /* a policy wants to know of ended connections */
+    bool tells_acts; /* policies want to know of something ... */
+    bool tells_ends; /* ... of ended connections, too */
     int64_t next_ends_ms;
     bool more; /* the tracer is to be asked again at once */
     volatile int stop;
