@@ -19,7 +19,7 @@ PUBLIC := umask 022 &&
 SUITES := tests/apps tests/modules tests/views
 
 .PHONY: build demo test test-ptrace test-container test-old-kernel test-sanitised \
-	test-stacks test-trees test-apps soak lint format bench docs clean \
+	test-nested test-stacks test-trees test-apps soak lint format bench docs clean \
 	install-library
 .DELETE_ON_ERROR:
 
@@ -93,7 +93,8 @@ test:
 test-ptrace: export UMVIEW_TRACER := ptrace
 test-container: export UMVIEW_SETTING := container
 test-old-kernel: export UMVIEW_SETTING := old-kernel
-test-ptrace test-container test-old-kernel:
+test-nested: export UMVIEW_SETTING := view
+test-ptrace test-container test-old-kernel test-nested:
 	scripts/system-packages test
 	scripts/unprivileged "build build/setting" \
 		$(PYTHON) -m pytest -p no:cacheprovider $(or $(ARGS),$(SUITES))

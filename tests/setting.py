@@ -3,7 +3,8 @@
 The environment of the test run says both, for all of its views:
 
 UMVIEW_TRACER   what --tracer is given (default: nothing is)
-UMVIEW_SETTING  what umview is started in: a setting of tests/settings/setting.c
+UMVIEW_SETTING  what umview is started in: a setting of tests/settings/setting.c, or
+                "view", a view with the host's network: all is nested then
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ _PROGRAM = _ROOT / "build" / "setting"  # made by make
 _TRACER = os.environ.get("UMVIEW_TRACER", "")
 _SETTING = os.environ.get("UMVIEW_SETTING", "")
 
-TRACER: Tracer = "ptrace" if _SETTING or _TRACER == "ptrace" else "seccomp"
+IS_NESTED = _SETTING == "view"
+"""Whether each umview is started in a view."""
+
+_HAS_LISTENER = not _SETTING or IS_NESTED
+TRACER: Tracer = "seccomp" if _HAS_LISTENER and _TRACER != "ptrace" else "ptrace"
 """What stops the calls, unless a test asks for another: no setting has a listener."""
 
 
@@ -29,6 +34,8 @@ def umview(*words: str) -> list[str]:
     """Return the command line of umview with these words after it."""
     chosen = ["--tracer", _TRACER] if _TRACER else []
     plain = [str(UMVIEW), *chosen, *words]
+    if IS_NESTED:
+        return [str(UMVIEW), *chosen, "-p", "umnetnative", *plain]
     return within(_SETTING, *plain) if _SETTING else plain
 
 

@@ -20,7 +20,7 @@ from tests.apps.lab import (
     free_port,
     require,
 )
-from tests.setting import umview
+from tests.setting import IS_NESTED, umview
 
 _RETRY = 0.01
 
@@ -305,6 +305,7 @@ def test_killed_front_takes_the_command_along(user: User) -> None:
 
 
 @pytest.mark.view
+@pytest.mark.skipif(IS_NESTED, reason="a nested view has no folder of its own")
 def test_nothing_stays_in_tmp_where_no_runtime_directory_is(user: User) -> None:
     name = user.folder.name
     folder = f"/tmp/umview-{user.folder.stat().st_uid}/{name}"
