@@ -109,9 +109,6 @@ class View:
         if not self._umview.stdout.readline():
             self._umview.wait(_END_SECONDS)
             raise UmviewError(self._last_words())
-        self._folder = (
-            "" if _ffi.is_in_view() else runtime.folder(self.name, os.environ)
-        )
         self._named = self._described()["number"]
         self._holder = self._knock()
         self._holder.ask("hold", view=self._named)
@@ -211,18 +208,18 @@ class View:
             raise self._over()
         where = str(self._named), self._folder
         said, tells = os.pipe()
-        try:
-            process = subprocess.Popen(
-                [*_PYTHON, "umview.enter", *where, str(tells), *command],
-                pass_fds=(*words.pop("pass_fds", ()), tells),
-                **words,
-            )
-        finally:
-            os.close(tells)
-        process.args = args
-        running = [one for one in self._commands if one.returncode is None]
-        self._commands = [*running, process]
         with open(said, "rb") as answer:
+            try:
+                process = subprocess.Popen(
+                    [*_PYTHON, "umview.enter", *where, str(tells), *command],
+                    pass_fds=(*words.pop("pass_fds", ()), tells),
+                    **words,
+                )
+            finally:
+                os.close(tells)
+            process.args = args
+            running = [one for one in self._commands if one.returncode is None]
+            self._commands = [*running, process]
             failure = answer.read().decode(errors="replace")
         if failure:
             with process:  # it ends by itself, and its pipes are closed

@@ -97,6 +97,8 @@ def test_a_command_is_a_popen_like_any_other(own: User) -> None:
         ):
             with pytest.raises(error):
                 view.run([command])
+        with pytest.raises(FileNotFoundError):
+            view.run(["true"], cwd="/no/such/folder")
 
 
 def test_what_cannot_be_is_said_in_a_line(own: User) -> None:

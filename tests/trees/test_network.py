@@ -18,7 +18,7 @@ from umview.errors import UmviewError
 
 pytestmark = pytest.mark.view
 
-_SECONDS = 60
+_SECONDS = 120
 _BROADCAST = b"\xff" * 6 + b"\x02\0\0\0\0\x01" + b"\x88\xb5"
 
 
