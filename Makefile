@@ -110,7 +110,7 @@ test-stacks:
 # Trees of views: nesting, msocket, umctl, modules of others, the Python API.
 test-trees:
 	scripts/system-packages test stacks trees
-	scripts/unprivileged "build build/setting" \
+	scripts/unprivileged "build build/setting build/hello" \
 		$(PYTHON) -m pytest -p no:cacheprovider $(or $(ARGS),tests/trees)
 
 # What parses packets, under the sanitisers: as a library in the tests' process, and

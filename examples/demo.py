@@ -2,7 +2,8 @@
 
 Run by ``make demo``. Two views serve on port 80 at the same time and are reached from
 the host; then come clients, a name lookup, a static Go program and an asyncio program,
-each in a view of its own. The exit status says whether all was as expected.
+each in a view of its own, a view inside a view and a view with two stacks. The exit
+status says whether all was as expected.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from rich.table import Table
 
 _ROOT = Path(__file__).resolve().parent.parent
 _UMVIEW = _ROOT / ".venv/bin/umview"
+_MSTACK = _ROOT / ".venv/bin/mstack"
 _HELLO = _ROOT / "build/hello"
-_LIMIT = 20.0  # for one command
+_LIMIT = 60.0  # for one command, on a busy machine
 _PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
@@ -62,7 +64,8 @@ def _umview(options: str, *command: str | Path) -> list[str]:
 
 def _show(command: list[str]) -> str:
     """Return a command as somebody would type it."""
-    short = {str(_UMVIEW): "umview", sys.executable: "python3"}
+    short = {str(path): path.name for path in (_UMVIEW, _MSTACK)}
+    short[sys.executable] = "python3"
     words = (short.get(word, word).removeprefix(f"{_ROOT}/") for word in command)
     return shlex.join(words)
 
@@ -131,7 +134,7 @@ def _web_server(console: Console, port: int, page: str) -> Iterator[None]:
         finally:
             server.terminate()
             try:
-                server.wait(timeout=5)
+                server.wait(timeout=_LIMIT)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
@@ -169,7 +172,7 @@ def _checks(red: int, blue: int) -> list[Check]:
         red: The port of the host that leads to port 80 of the first view.
         blue: The same for the second view.
     """
-    curl = ["curl", "-sS", "--max-time", "10"]
+    curl = ["curl", "-sS", "--max-time", "30"]
     to_red, to_blue = (f"http://127.0.0.1:{port}/" for port in (red, blue))
     return [
         Check("First view, port 80, from the host", [*curl, to_red], "hello from red"),
@@ -223,6 +226,23 @@ def _checks(red: int, blue: int) -> list[Check]:
             "(?i)failed to connect|couldn't connect",
             status=7,
         ),
+        Check(
+            "curl in a view inside a view, out through both",
+            _umview(
+                "umnet,host,ip=10.1.0.9/24,gw=10.1.0.2",
+                *_umview("umnet", *curl, f"http://10.1.0.2:{red}/"),
+            ),
+            "hello from red",
+        ),
+        Check(
+            "curl on the second stack of a view that has no network else",
+            _umview(
+                "umnetnull",
+                *("-p", "/dev/net/way=umnet,host", _MSTACK, "/dev/net/way"),
+                *(*curl, f"http://10.0.2.2:{red}/"),
+            ),
+            "hello from red",
+        ),
         Check("Who this was", _umview("umnet", "id"), r"uid=(?!0\()\S+"),
     ]
 
@@ -232,7 +252,9 @@ def _end_leftovers() -> list[str]:
 
     Orphans are our children (see main), so that nothing can hide.
     """
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+    _, alive = psutil.wait_procs(
+        psutil.Process().children(recursive=True), timeout=_LIMIT
+    )
     names = [f"{process.pid} {process.name()}" for process in alive]
     for process in alive:
         process.kill()
