@@ -79,8 +79,15 @@ def test_calls_that_another_takes_first_are_no_view(user: User) -> None:
 
 @pytest.mark.parametrize("outer", ["seccomp", "ptrace"])
 @pytest.mark.parametrize("inner", ["auto", "seccomp", "ptrace"])
-def test_umview_in_a_view_is_refused(user: User, outer: str, inner: str) -> None:
-    nested = [str(UMVIEW), "--tracer", inner, "true"]
-    got = _run(user, "", "--tracer", outer, *nested, expect=125)
+def test_umview_in_a_view_has_the_tracer_that_is_there(
+    user: User, outer: str, inner: str
+) -> None:
+    nested = [str(UMVIEW), "--tracer", inner, "echo", "ran"]
+    is_there = inner in ("auto", outer)
+    got = _run(user, "", "--tracer", outer, *nested, expect=0 if is_there else 125)
+    if is_there:
+        assert (got.stdout, got.stderr) == ("ran\n", "")
+        return
+    assert got.stdout == ""
     (line,) = got.stderr.splitlines()
-    assert line.startswith("umview: umview inside a view")
+    assert line.startswith(f"umview: --tracer {inner}: ")
