@@ -165,12 +165,17 @@ class Tree:
         """Remove a view with its stacks, and those that are nested in it."""
         for other in [one for one in self.views.values() if one.parent is view]:
             self.remove(other)
-        for path in list(view.mounts):
-            self.umount(view, path, lazily=True)
-        if self._policies:
-            self._policies.leave(view)
+        # first of all, for who is left there must not get the enclosing view's stack
         self._switchboard.remove_view(view.number)
         del self.views[view.number]
+        for path, mounted in list(view.mounts.items()):
+            if mounted.is_own:
+                self.drop(mounted.stack)
+            self._clear(view, path)
+        if view.apart is not None:
+            self.drop(view.apart)
+        if self._policies:
+            self._policies.leave(view)
 
     def rename(self, view: View, name: str) -> None:
         """Give a view another name.
@@ -265,6 +270,9 @@ class Tree:
                 self._forget(stack)
             if path == DEFAULT:
                 self._switchboard.clear_files(view.number)
+        self._clear(view, path)
+
+    def _clear(self, view: View, path: str) -> None:
         mounted = view.mounts.pop(path)
         self._loop.unwatch(mounted.special.fileno())
         mounted.special.remove()

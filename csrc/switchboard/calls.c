@@ -218,10 +218,13 @@ static um_verdict install(struct um_call *call, struct um_stack *stack, int fd,
     if (rc == 0)
         rc = um_answer_fd(call, fd, flags & SOCK_CLOEXEC ? O_CLOEXEC : 0);
     close(fd);
-    if (rc >= 0)
-        return UM_ANSWERED;
-    um_sock_destroy(sb, sock);
-    return rc;
+    if (rc < 0) {
+        um_sock_destroy(sb, sock);
+        return rc;
+    }
+    sock->tid = call->tid;
+    sock->number = rc;
+    return UM_ANSWERED;
 }
 
 static um_verdict socket_netlink(struct um_call *call, struct um_stack *stack,

@@ -29,6 +29,7 @@
 #include "../pump/pump.h"
 #include "policy.h"
 #include "trace.h"
+#include "tracer.h"
 #include "uplink.h"
 
 #ifndef PIDFD_THREAD
@@ -383,10 +384,31 @@ void um_sock_note_inode(struct um_sock *sock, int fd)
         sock->inode = (uint32_t)st.st_ino;
 }
 
+/* A surrogate that the program itself has made is in the program's network
+ * namespace, and the list is of ours only: it exists if its descriptor is where
+ * it was seen last. */
+static bool is_elsewhere(const struct um_switchboard *sb,
+                         const struct um_sock *sock)
+{
+    return sock->stack->kind == UM_STACK_APART && !sb->tracer->brings_fds;
+}
+
+static bool is_held(struct um_switchboard *sb, const struct um_sock *sock)
+{
+    int fd = um_getfd(sb, sock->tid, sock->number);
+    if (fd < 0)
+        return false;
+    uint64_t cookie = um_cookie_of(fd);
+    close(fd);
+    return cookie == sock->cookie;
+}
+
 bool um_sock_alive(struct um_switchboard *sb, struct um_sock *sock)
 {
     if (sock->reports_end)
         return true;
+    if (is_elsewhere(sb, sock))
+        return is_held(sb, sock);
     if (!sock->inode)
         return !mark_all(sb) || sock->generation == sb->generation;
     if (diag_ask(sb, sock) < 0)
@@ -412,7 +434,9 @@ void um_collect(struct um_switchboard *sb, bool now)
         struct um_sock *next;
         for (struct um_sock *sock = sb->socks[i]; sock; sock = next) {
             next = sock->next;
-            if (!sock->reports_end && sock->generation != sb->generation)
+            if (sock->reports_end || sock->generation == sb->generation)
+                continue;
+            if (!is_elsewhere(sb, sock) || !is_held(sb, sock))
                 um_sock_destroy(sb, sock);
         }
     }
