@@ -77,6 +77,9 @@ struct tracee {
 
 struct um_tracees {
     struct tracee *buckets[TRACEE_BUCKETS];
+    int source_fd;      /* tells that something has changed */
+    pid_t taken;        /* whose change is in hand; 0: none is */
+    int status;         /* what wait(2) says of it */
     int64_t changed_us; /* CLOCK_MONOTONIC; the last change */
     pid_t first;        /* whose end and stops Python hears of; 0: it entered */
     int maker_fd;       /* listener that datagram surrogates are connected to */
@@ -565,31 +568,34 @@ static int64_t now_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* One change, for what a program has sent before its call comes goes first.
- * Stops come in bursts, and to be woken by one across CPUs takes longer than to
- * answer it (observed on Linux 6.18: 170 to 330 us, where asking again takes
- * 20): so who has answered one asks on for a while, before it sleeps. */
+/* One change at a time, for what a program did before its call goes first. Stops
+ * come in bursts, and to be woken by one across CPUs takes longer than to answer
+ * it (observed on Linux 6.18: 170 to 330 us, where asking again takes 20): so who
+ * has answered one asks on for a while, before it sleeps. */
+static void ptrace_take(struct um_switchboard *sb)
+{
+    struct um_tracees *all = sb->tracees;
+    all->taken = sb->more ? waitpid(-1, &all->status, __WALL | WNOHANG) : 0;
+    if (!sb->more || all->taken > 0)
+        return;
+    bool over = all->taken < 0 && errno == ECHILD;
+    sb->more = all->taken == 0 && now_us() - all->changed_us < LINGER_US;
+    if (sb->more)
+        sched_yield();
+    if (over)
+        um_source_remove(sb, all->source_fd);
+}
+
 static void ptrace_ready(struct um_switchboard *sb, const struct pollfd *source)
 {
+    struct um_tracees *all = sb->tracees;
     struct signalfd_siginfo info;
-    int status;
     if (source->revents & POLLIN && read(source->fd, &info, sizeof info) > 0)
         sb->more = true;
-    if (!sb->more)
+    if (all->taken <= 0)
         return;
-    pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
-    if (tid > 0) {
-        changed(sb, tid, status);
-        sb->tracees->changed_us = now_us();
-        return;
-    }
-    if (tid == 0 && now_us() - sb->tracees->changed_us < LINGER_US) {
-        sched_yield();
-        return;
-    }
-    sb->more = false;
-    if (tid < 0 && errno == ECHILD)
-        um_source_remove(sb, source->fd);
+    changed(sb, all->taken, all->status);
+    all->changed_us = now_us();
 }
 
 /* ---- the start and the end ---- */
@@ -613,6 +619,7 @@ static void ptrace_close(struct um_switchboard *sb)
 }
 
 static const struct um_tracer tracer = {
+    .take = ptrace_take,
     .ready = ptrace_ready,
     .close = ptrace_close,
     .send = ptrace_send,
@@ -643,8 +650,8 @@ static int begin(struct um_switchboard *sb, pid_t first)
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
-    int fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    return fd < 0 ? -errno : um_source_add(sb, fd);
+    all->source_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    return all->source_fd < 0 ? -errno : um_source_add(sb, all->source_fd);
 }
 
 int um_ptrace_start(struct um_switchboard *sb, pid_t pid)

@@ -94,20 +94,28 @@ int um_source_add(struct um_switchboard *sb, int fd)
         close(fd);
         return -ENOMEM;
     }
-    sources[sb->source_count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+    /* The set, which came first, stays the last. */
+    int at = sb->source_count++;
+    if (at > 0) {
+        sources[at] = sources[at - 1];
+        at--;
+    }
+    sources[at] = (struct pollfd){.fd = fd, .events = POLLIN};
     sb->sources = sources;
     return 0;
 }
 
 void um_source_remove(struct um_switchboard *sb, int fd)
 {
-    int i = 1;
-    while (i < sb->source_count && sb->sources[i].fd != fd)
+    int i = 0, set = sb->source_count - 1;
+    while (i < set && sb->sources[i].fd != fd)
         i++;
-    if (i == sb->source_count)
+    if (i == set)
         return;
     close(fd);
-    sb->sources[i] = sb->sources[--sb->source_count];
+    sb->sources[i] = sb->sources[set - 1];
+    sb->sources[set - 1] = sb->sources[set];
+    sb->source_count--;
     if (sb->source_count > 1)
         return;
     struct um_event event = {.kind = UM_EVENT_ENDED};
@@ -121,13 +129,17 @@ static void *run(void *arg)
     prctl(PR_SET_NAME, "um-switchboard", 0, 0, 0);
     while (!sb->stop) {
         bool deaf = um_python_behind(sb);
-        int sources = deaf ? 1 : sb->source_count;
-        (void)poll(sb->sources, (nfds_t)sources,
+        if (!deaf && sb->tracer && sb->tracer->take)
+            sb->tracer->take(sb);
+        int set = sb->source_count - 1, first = deaf ? set : 0;
+        (void)poll(sb->sources + first, (nfds_t)(set - first + 1),
                    sb->more && !deaf ? 0 : um_parked_timeout_ms(sb));
-        /* First what a send() has queued, then the call that may ask for it:
-         * whoever sends and then looks has seen the first happen first. */
+        /* First what a send() has queued or a close() ended, then the call that
+         * may ask for it: whoever sends and then looks has seen the first happen
+         * first. So poll looks at the set last, or both might happen after it has
+         * and before it looks at the tracer. */
         int n = 0;
-        if (sb->sources[0].revents)
+        if (sb->sources[set].revents)
             n = epoll_wait(sb->epoll_fd, events, BATCH, 0);
         for (int i = 0; i < n; i++) {
             struct um_watch *watch = events[i].data.ptr;
@@ -135,8 +147,8 @@ static void *run(void *arg)
             um_run_wakes(sb);
         }
         /* The last first, for one that ends is taken out. */
-        while (--sources > 0)
-            sb->tracer->ready(sb, &sb->sources[sources]);
+        for (int i = set - 1; i >= first; i--)
+            sb->tracer->ready(sb, &sb->sources[i]);
         um_run_wakes(sb);
         um_parked_tick(sb);
         um_run_wakes(sb);
@@ -349,7 +361,7 @@ void um_switchboard_destroy(struct um_switchboard *sb)
     um_pidfds_close(sb);
     if (sb->tracer)
         sb->tracer->close(sb);
-    for (int i = 1; i < sb->source_count; i++)
+    for (int i = 0; i < sb->source_count - 1; i++)
         close(sb->sources[i].fd);
     free(sb->sources);
     close_fd(sb->diag_fd);

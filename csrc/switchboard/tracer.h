@@ -21,7 +21,10 @@ struct um_tracer {
     bool brings_fds;
     /* Can send() succeed and the call be restarted all the same? */
     bool loses_answers;
-    /* Take what has come; what poll says of its source. */
+    /* Take what has come, for ready(): what programs did before it is seen to
+     * in between. NULL: ready() takes it, and poll has told of it first. */
+    void (*take)(struct um_switchboard *sb);
+    /* Handle what has come; what poll says of its source. */
     void (*ready)(struct um_switchboard *sb, const struct pollfd *source);
     void (*close)(struct um_switchboard *sb);
     /* Answer with a value or negative errno, or with UM_CONTINUE.

@@ -747,8 +747,8 @@ struct um_tracees;
 
 struct um_switchboard {
     const struct um_tracer *tracer;
-    /* What the loop waits for: epoll_fd, then what tells the tracer: listeners, or
-     * a signalfd under ptrace. */
+    /* What the loop waits for: what tells the tracer, listeners or a signalfd
+     * under ptrace; and last epoll_fd. */
     struct pollfd *sources;
     int source_count;
     int epoll_fd, kick_fd, event_fd;
