@@ -322,7 +322,7 @@ def test_storm_of_signals_harms_nothing(
     user: User, where: Where, name: str, count: int, said: str
 ) -> None:
     argv = [SYSTEM_PYTHON, str(_PROGRAMS / "storm.py"), name, str(count)]
-    done = user.run(argv, where, timeout=60)
+    done = user.run(argv, where, timeout=240)
     assert not done.stderr
     assert done.stdout.splitlines() == [said, said]
     assert done.returncode == 0
