@@ -619,6 +619,11 @@ um_verdict um_dgram_connect(struct um_call *call, const struct um_name *name)
     int rc = um_dgram_check_dest(sock, &peer);
     if (rc == 0)
         rc = um_sock_route(sock, &peer, &host, source);
+    if (rc == UM_ROAD_RELAY) { /* is there a way out, in enclosing views? */
+        struct um_way way;
+        um_uplink_way(sock->stack, sock->protocol, &host, &way);
+        rc = way.road < 0 ? way.road : rc;
+    }
     if (rc > UM_ROAD_LOCAL && um_addr_is_loopback(sock->local.addr))
         rc = -EINVAL;
     if (rc >= 0)

@@ -8,6 +8,7 @@ asked, its ports are forwarded, and its routes decide where all else goes.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,8 @@ class Nat:
             except OSError as exc:
                 raise UmviewError(
                     f"fwd: cannot listen on {forward.address} port "
-                    f"{forward.host_port} of the enclosing view: {exc.strerror}; "
+                    f"{forward.host_port} of the enclosing view: "
+                    f"{os.strerror(exc.errno or 0)}; "
                     "choose another port"
                 ) from exc
 
