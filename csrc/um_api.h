@@ -315,6 +315,9 @@ int um_view_remove(struct um_switchboard *sb, int view);
 int um_place_set(struct um_switchboard *sb, int pid, int view);
 /* Return: the view that a process is in; -ENETDOWN: one that has ended. */
 int um_place_view(struct um_switchboard *sb, int pid);
+/* Return: the stack that is a process's default for IPv4; -ENOENT: the kernel's,
+ * without a number; -ENETDOWN: the process's view, or the stack, has ended. */
+int um_place_stack(struct um_switchboard *sb, int pid);
 /* Let a stack be the default of process pid, and of all that it will start, for
  * these families; count 0: for all that the stack has. stack -1: none again.
  * Return: 0; -EAFNOSUPPORT: the stack has not all of them, or no stack has. */

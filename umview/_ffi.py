@@ -519,6 +519,18 @@ class Switchboard:
         return check(lib.um_place_view(self._sb, pid), f"process {pid}")
 
     @_configures
+    def default_of(self, pid: int) -> int | None:
+        """Return the number of a process's default stack; None: the kernel's.
+
+        Raises:
+            OSError: ENETDOWN if that stack, or the process's view, has ended.
+        """
+        number: int = lib.um_place_stack(self._sb, pid)
+        if number == -errno.ENOENT:
+            return None
+        return check(number, f"process {pid}")
+
+    @_configures
     def set_default(
         self, pid: int, stack: int | None, families: Sequence[int] = ()
     ) -> None:

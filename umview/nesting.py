@@ -103,10 +103,15 @@ class Nesting:
         parent = self._tree.views[visitor.view]
         if pid:
             self._check(pid, visitor)
+        try:
+            around = self._switchboard.default_of(pid or visitor.pid)
+        except OSError:
+            raise UmviewError("the stack around the new view has ended") from None
         heard = _Heard(logging.INFO if is_verbose else logging.WARNING)
         with _cwd_of(visitor.pid):
             stacks, policies = module.ask_all(words)
         view = self._tree.add(parent, name, 0 if pid else visitor.pid)
+        view.around = around
         self._kept[visitor] = view
         self._loop.in_thread(
             partial(_prepare, stacks, self._tree.enclosing(view), heard),

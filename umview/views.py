@@ -53,6 +53,8 @@ class View:
             a program is.
         mounts: Its stacks by their paths.
         apart: The stack of its programs in other network namespaces, if there are.
+        around: The stack that was the default of the process that asked for the view;
+            None: the enclosing view's.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class View:
         self.keeper = keeper
         self.mounts: dict[str, Mounted] = {}
         self.apart: int | None = None
+        self.around: int | None = None
 
     def is_within(self, other: View) -> bool:
         """Whether it is another view, or nested in that, however deep."""
@@ -316,6 +319,9 @@ class Tree:
                 if self._loop.watches(fd):
                     self._loop.unwatch(fd)
         del self.stacks[number], self.modules[number]
+        for view in self.views.values():
+            if view.around == number:
+                view.around = None
         if mount := self._made_by.pop(number, None):
             mount.remove()
         self.cover()
@@ -351,7 +357,9 @@ class Tree:
         return self.enclosing(view)
 
     def enclosing(self, view: View) -> Stack | None:
-        """Return the default stack of the view around a view; None: the kernel's."""
+        """Return the default stack of what is around a view; None: the kernel's."""
+        if view.around is not None:
+            return self.stacks[view.around]
         return self.default_of(view.parent) if view.parent else None
 
     def _at(self, view: View, path: str) -> Stack:

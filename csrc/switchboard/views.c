@@ -117,6 +117,14 @@ bool um_reaches_host(struct um_call *call)
            um_stack_leads_out(default_of(sb, place, 0));
 }
 
+int um_place_stack(struct um_switchboard *sb, int pid)
+{
+    const struct um_stack *stack = default_of(sb, um_place_at(sb, pid), 0);
+    if (stack->kind == UM_STACK_GONE)
+        return -ENETDOWN;
+    return stack == sb->native ? -ENOENT : stack->number;
+}
+
 int um_view_of(struct um_call *call)
 {
     const struct um_place *place = um_place_at(call->sb, call->tid);

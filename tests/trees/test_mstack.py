@@ -16,6 +16,7 @@ from .test_outside import view
 pytestmark = pytest.mark.view
 _MSTACK = str(UMVIEW.with_name("mstack"))
 _HANDED = str(Path(__file__).parent / "programs" / "handed.py")
+_NESTED = Path(__file__).parent / "programs" / "nested.py"
 _STACKS = (
     "umnet,ip=10.9.0.1/24",
     "umnet,ip=10.9.0.2/24",
@@ -134,3 +135,26 @@ def test_from_outside_by_the_stacks_file(user: User, tracer: str) -> None:
         assert said.stderr == (
             "mstack: /dev/net/none: no such file, and this process is in no view\n"
         )
+
+
+def test_defaults_within_each_other(user: User, tracer: str) -> None:
+    """A view, a default, mstack, a view: each begins with what is around it."""
+    require("ip")
+    stacks = (
+        "umnet,ip=10.9.1.1/24",
+        "/dev/net/b=umnet,ip=10.9.1.2/24",
+        "/dev/net/c=umnet,ip=10.9.1.3/24",
+    )
+    modules = [word for stack in stacks for word in ("-p", stack)]
+    command = (sys.executable, str(_NESTED), str(UMVIEW), _MSTACK)
+    said = _run(user, tracer, str(UMVIEW), *modules, *command)
+    assert said.stderr == ""
+    assert said.stdout.splitlines() == [
+        "plain 10.9.1.1/24",
+        "default 10.9.1.2/24",
+        "mstack 10.9.1.3/24",
+        "twice 10.9.1.1/24",
+        "nested 10.9.2.1/24",
+        "current 10.9.1.2/24",
+        "both 10.9.1.3/24",
+    ]
