@@ -8,10 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from umview import __version__
 from umview.errors import FAILED, UmviewError
+
+if TYPE_CHECKING:
+    from umview.job import Rc
 
 _HELP = """\
 Usage: umview [-p [PATH=]MODULE[,OPTION...]]... [-V NAME] [-v] COMMAND [ARG...]
@@ -209,7 +212,7 @@ def main() -> int:
 
 
 def _run(request: Request, inherited: tuple[int, ...]) -> int:
-    from umview import front, module, rc, runtime
+    from umview import front, module, runtime
     from umview.job import Job, Tracing
 
     ignores_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL) == signal.SIG_IGN
@@ -221,8 +224,7 @@ def _run(request: Request, inherited: tuple[int, ...]) -> int:
             "outermost umview"
         )
     # a nested view is as it is asked for: the file is for the one that it is in
-    path = request.rc_file or (None if is_nested else rc.find(os.environ))
-    said = rc.read(path) if path else rc.Rc()
+    said = _read_rc(request.rc_file or (None if is_nested else _own_rc()))
     mounts, policies = module.ask_all(request.mounts, said.words)
     tracing = None
     if request.is_traced:
@@ -255,6 +257,25 @@ def _is_in_view() -> bool:
     from umview import _ffi
 
     return _ffi.is_in_view()
+
+
+def _own_rc() -> str | None:
+    """Return the user's own rc file, if there is one."""
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    if not folder.startswith("/"):
+        folder = os.path.expanduser("~/.config")
+    path = f"{folder}/umview/rc.toml"
+    return path if os.path.exists(path) else None
+
+
+def _read_rc(path: str | None) -> Rc:
+    from umview import job
+
+    if path is None:
+        return job.Rc()
+    from umview import rc
+
+    return rc.read(path)
 
 
 def _create(path: str) -> int:

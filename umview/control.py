@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -29,7 +30,11 @@ LONGEST = 1 << 20
 DOOR = "/dev/umview"
 """Where programs of a view knock, by msocket: AF_UNIX, SOCK_SEQPACKET."""
 
+TOLD = "told"
+"""What a line of the log has that the front of a nested view has shown."""
+
 _NAME = "control"
+_LINES = 200  # of the log, kept
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 
 
@@ -273,3 +278,26 @@ class Caller:
         if "error" in reply:
             raise UmviewError(str(reply["error"]))
         return reply
+
+
+class Recent(logging.Handler):
+    """Keeps the last lines of the log, and sends them on.
+
+    Attributes:
+        lines: The last ones.
+        followers: Who gets each as it comes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=_LINES)
+        self.followers: list[Visitor] = []
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        line = self.format(record)
+        self.lines.append(line)
+        self.followers = [one for one in self.followers if not one.has_left]
+        for one in self.followers:
+            one.send_bytes(f"{line}\n".encode())

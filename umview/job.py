@@ -51,3 +51,17 @@ class Job(NamedTuple):
     tracer: str
     tracing: Tracing | None = None
     is_overlaid: bool = False
+
+
+class Rc(NamedTuple):
+    """What an rc file says.
+
+    Attributes:
+        name: The view's name; None: none is said.
+        is_overlaid: Whether its stacks are shown as files.
+        words: Its modules, as those of -p.
+    """
+
+    name: str | None = None
+    is_overlaid: bool = False
+    words: tuple[str, ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 import os
@@ -40,6 +39,8 @@ class Loop:
 
     def after(self, seconds: float, callback: Callable[[], None]) -> None:
         """Call back once, after some time."""
+        import heapq  # here, for a start goes without
+
         entry = (time.monotonic() + seconds, next(self._count), callback)
         heapq.heappush(self._times, entry)
 
@@ -77,6 +78,12 @@ class Loop:
         for fd, _ in self._poll.poll(self._milliseconds()):
             if fd in self._callbacks:
                 self._callbacks[fd]()
+        if self._times:
+            self._call()
+
+    def _call(self) -> None:
+        import heapq
+
         while self._times and self._times[0][0] <= time.monotonic():
             heapq.heappop(self._times)[2]()
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from umview import module
-from umview.control import Message, Visitor
+from umview.control import TOLD, Message, Visitor
 from umview.errors import UmviewError
 from umview.module import Asked, AskedPolicy
 from umview.view import Filter, Stack
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from umview.views import Tree, View
 
 log = logging.getLogger(__name__)
-
-TOLD = "told"
-"""An attribute of a line of the log that somebody has got who is not the front."""
 
 _Prepared: TypeAlias = Callable[[], None]
 

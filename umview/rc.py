@@ -15,38 +15,15 @@ What the command line says comes first: -V for the name, -p for what is at a pat
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from umview.errors import UmviewError
+from umview.job import Rc
 
 _VIEW = {"name": str, "overlay": bool, "modules": list}
 _MOUNT = {"path": str, "type": str, "options": str, "source": str}
 _CALLED = {str: "a string", bool: "true or false", list: "a list of strings"}
-
-
-class Rc(NamedTuple):
-    """What an rc file says.
-
-    Attributes:
-        name: The view's name; None: none is said.
-        is_overlaid: Whether its stacks are shown as files.
-        words: Its modules, as those of -p.
-    """
-
-    name: str | None = None
-    is_overlaid: bool = False
-    words: tuple[str, ...] = ()
-
-
-def find(environ: Mapping[str, str]) -> str | None:
-    """Return the user's own rc file, if there is one."""
-    folder = environ.get("XDG_CONFIG_HOME")
-    if not folder or not folder.startswith("/"):
-        folder = os.path.expanduser("~/.config")
-    path = f"{folder}/umview/rc.toml"
-    return path if os.path.exists(path) else None
 
 
 def read(path: str) -> Rc:

@@ -12,13 +12,12 @@ import logging
 import os
 import socket
 import struct
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
 from umview import control, mark, running, special
 from umview.changes import Changes
-from umview.control import Door, Message, Visitor
+from umview.control import Door, Message, Recent, Visitor
 from umview.errors import UmviewError
 from umview.nesting import Nesting
 from umview.running import EntryError
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _INT = struct.Struct("=i")
-_LINES = 200  # of the log, kept
 _HELD_SECONDS = 3.0  # from SIGTERM to SIGKILL where nobody is left to say
 
 
@@ -86,16 +84,6 @@ class Requests:
             "nest": self._nesting.nest,
             "over": self._nesting.over,
         }
-        tree.came = self._came
-
-    def open_door(self, folder: str) -> None:
-        """Open the door for those outside.
-
-        Args:
-            folder: The runtime directory.
-        """
-        door = Door(folder)
-        self._loop.watch(door.fileno(), partial(self._knocked, door))
 
     def call_in(self, pid: int, view: int, flags: int) -> int:
         """Open the door for a process of a view.
@@ -114,10 +102,11 @@ class Requests:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             theirs.setblocking(not flags & socket.SOCK_NONBLOCK)
-            self.welcome(Visitor(ours, *control.process_of(pid), view))
+            self._welcome(Visitor(ours, *control.process_of(pid), view))
             return theirs.detach()
 
-    def _knocked(self, door: Door) -> None:
+    def knocked(self, door: Door) -> None:
+        """Let the next one in at a door for those outside."""
         visitor = door.accept()
         if not visitor:
             return
@@ -127,10 +116,9 @@ class Requests:
         except OSError:
             visitor.close()
         else:
-            self.welcome(visitor)
+            self._welcome(visitor)
 
-    def welcome(self, visitor: Visitor) -> None:
-        """Serve a visitor from now on."""
+    def _welcome(self, visitor: Visitor) -> None:
         self._loop.watch(visitor.fileno(), partial(self._asked, visitor))
 
     def _asked(self, visitor: Visitor) -> None:
@@ -234,7 +222,8 @@ class Requests:
 
     # ---- entering by a stack special file, as libumview does ----
 
-    def _came(self, view: View, path: str, file: SpecialFile) -> None:
+    def came(self, view: View, path: str, file: SpecialFile) -> None:
+        """Let the next one in at a stack special file."""
         if visitor := file.accept():
             ask = partial(self._at_stack, visitor, view, path)
             self._loop.watch(visitor.fileno(), ask)
@@ -309,26 +298,3 @@ class Requests:
         if not visitor.receive():
             self._end(view, _HELD_SECONDS, visitor)
             self._dismiss(visitor)
-
-
-class Recent(logging.Handler):
-    """Keeps the last lines of the log, and sends them on.
-
-    Attributes:
-        lines: The last ones.
-        followers: Who gets each as it comes.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: deque[str] = deque(maxlen=_LINES)
-        self.followers: list[Visitor] = []
-        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take a line."""
-        line = self.format(record)
-        self.lines.append(line)
-        self.followers = [one for one in self.followers if not one.has_left]
-        for one in self.followers:
-            one.send_bytes(f"{line}\n".encode())

@@ -25,19 +25,18 @@ from typing import TYPE_CHECKING, NoReturn
 from umview import _ffi, boundary, link, process, running, tracer
 from umview._ffi import Event, EventKind, Switchboard
 from umview.boundary import Done, Failed, Given, Verdict
-from umview.control import DOOR
+from umview.control import DOOR, TOLD, Door, Recent
 from umview.errors import FAILED, UmviewError, os_error
 from umview.job import Job, Tracing
 from umview.link import Kind
 from umview.loop import Loop
-from umview.nesting import TOLD
 from umview.process import Command
-from umview.requests import Recent, Requests
 from umview.runtime import Runtime
 from umview.view import Filter, Stack
 from umview.views import Tree, View
 
 if TYPE_CHECKING:
+    from umview.requests import Requests
     from umview.trace import Log
 
 log = logging.getLogger(__name__)
@@ -86,8 +85,8 @@ class _Supervisor:
         self._switchboard = _switchboard(runtime)
         self._job = job
         self._loop = Loop()
-        recent = Recent()
-        logging.getLogger().addHandler(recent)
+        self._recent = Recent()
+        logging.getLogger().addHandler(self._recent)
         root = View(0, job.name, None, os.getpid())
         self._tree = Tree(self._switchboard, self._loop, root, runtime)
         for asked in job.mounts:
@@ -105,9 +104,9 @@ class _Supervisor:
         self._filter |= self._tracer.filter
         log.info("tracer: %s", chosen.text)
         self._trace = self._begin_trace(job.tracing) if job.tracing else None
-        self._requests = Requests(
-            self._switchboard, self._loop, self._tree, chosen, self._filter, recent
-        )
+        self._chosen = chosen
+        self._made: Requests | None = None
+        self._tree.came = lambda *what: self._requests.came(*what)
         self._command = Command(line)
         self._running = True
         self._waits = True  # for the children; else the switchboard does
@@ -127,7 +126,8 @@ class _Supervisor:
             self._take_in(self._job.pid)
         else:
             self._begin()
-        self._requests.open_door(self._runtime.path)
+        door = Door(self._runtime.path)
+        self._loop.watch(door.fileno(), lambda: self._requests.knocked(door))
         try:
             while self._running:
                 self._loop.step()
@@ -142,6 +142,22 @@ class _Supervisor:
         if self._command.status is not None:
             self._line.send(Kind.CLOSED, self._command.status)
         return 0
+
+    @property
+    def _requests(self) -> Requests:
+        """Who serves visitors; there from the first one on, to start the faster."""
+        if self._made is None:
+            from umview.requests import Requests
+
+            self._made = Requests(
+                self._switchboard,
+                self._loop,
+                self._tree,
+                self._chosen,
+                self._filter,
+                self._recent,
+            )
+        return self._made
 
     # ---- a command: its process is our child, as are all that it leaves behind ----
 

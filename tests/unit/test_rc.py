@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from umview import module, rc
+from umview import cli, module, rc
 from umview.errors import UmviewError
+from umview.job import Rc
 
 
-def read(path: Path, text: str) -> rc.Rc:
+def read(path: Path, text: str) -> Rc:
     path.write_text(text)
     return rc.read(str(path))
 
@@ -44,7 +45,7 @@ def test_all_that_can_be_said(tmp_path: Path) -> None:
 
 
 def test_nothing_has_to_be_said(tmp_path: Path) -> None:
-    assert read(tmp_path / "rc.toml", "") == rc.Rc()
+    assert read(tmp_path / "rc.toml", "") == Rc()
 
 
 @pytest.mark.parametrize(
@@ -84,13 +85,20 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         rc.read(str(tmp_path / "binary"))
 
 
-def test_the_users_own_file_is_found(tmp_path: Path) -> None:
-    environ = {"XDG_CONFIG_HOME": str(tmp_path)}
-    assert rc.find(environ) is None
+def test_the_users_own_file_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert cli._own_rc() is None
     own = tmp_path / "umview" / "rc.toml"
     own.parent.mkdir()
     own.touch()
-    assert rc.find(environ) == str(own)
+    assert cli._own_rc() == str(own)
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli._own_rc() is None
+    (tmp_path / ".config").symlink_to(tmp_path)
+    assert cli._own_rc() == f"{tmp_path}/.config/umview/rc.toml"
 
 
 @pytest.mark.parametrize(
