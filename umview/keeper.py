@@ -27,6 +27,8 @@ from umview.link import Kind
 from umview.module import Asked, AskedPolicy
 from umview.process import Command
 
+_GONE = "the supervisor ended: the network of the view is gone; start the command again"
+
 
 def keep(line: link.Supervisor, job: Job) -> NoReturn:
     """Be the keeper, in a process just forked; see `umview.front.run`."""
@@ -101,17 +103,21 @@ class _Keeper:
                         return self._end()
                     self._tell_end()
                 elif fd == self._door.sock.fileno():
-                    raise UmviewError(
-                        "the supervisor ended: the network of the view is gone; start "
-                        "the command again"
-                    )
+                    raise UmviewError(_GONE)
                 else:
                     self._let_go()
                     self._command.kill()
 
     def _end(self) -> int:
-        """End with the last process: the supervisor first, then the front hears it."""
-        self._door.ask("over")
+        """End with the last process: the supervisor hears it first, then the front.
+
+        Raises:
+            UmviewError: The supervisor has ended before.
+        """
+        try:
+            self._door.ask("over")
+        except UmviewError as exc:
+            raise UmviewError(_GONE) from exc
         self._line.send(Kind.CLOSED, self._command.status)
         return 0
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,6 +19,7 @@ from tests.setting import TRACER, umview
 
 pytestmark = pytest.mark.view
 _DEADLINE = 30.0
+_LONGEST = 240.0  # for what a program of a test says, on a machine that is slow
 _MIB = 1 << 20
 _OTHER = {"seccomp": "ptrace", "ptrace": "seccomp"}[TRACER]
 
@@ -106,9 +108,12 @@ def running(user: User, argv: list[str]) -> Iterator[subprocess.Popen[str]]:
     ) as process:
         assert process.stdin
         assert process.stdout
+        late = threading.Timer(_LONGEST, process.kill)  # it ends what is read, too
+        late.start()
         try:
             yield process
         finally:
+            late.cancel()
             process.stdin.close()
             process.wait(_DEADLINE)
 
@@ -339,7 +344,7 @@ def test_killed_keeper_takes_the_network_with_it(user: User) -> None:
 
 
 def test_killed_supervisor_is_told_by_every_front(user: User) -> None:
-    with started(user, "-p", "umnet", "sh", "-c", "echo $$; cat") as process:
+    with started(user, "-p", "umnet", "sh", "-c", "echo $$; read line") as process:
         keeper = _keeper_of(int(line_of(process)))
         supervisor = [*psutil.Process(keeper.pid).parents()][1]
         above = psutil.Process(process.pid).children()
@@ -352,7 +357,7 @@ def test_killed_supervisor_is_told_by_every_front(user: User) -> None:
         said = process.stderr.read().splitlines()
         wait_until(lambda: ends(keeper.pid))
     assert said
-    assert all(line.startswith("umview: the supervisor ended") for line in said)
+    assert all(line.startswith("umview: the supervisor ended") for line in said), said
 
 
 def test_killed_front_takes_the_command_with_it(user: User) -> None:
@@ -376,14 +381,7 @@ def test_nothing_is_left_of_ended_views(user: User) -> None:
     """The supervisor has as many descriptors and threads as before."""
     inner = shlex.join(umview("-p", "umnetlwipv6,wire=x,nat0", "true"))
     script = f"echo $$; while read line; do {inner}; echo; done"
-    with subprocess.Popen(
-        user.command(["sh", "-c", script], "view"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=user.folder,
-        env=user.environment(),
-    ) as process:
+    with running(user, umview("-p", "umnet", "sh", "-c", script)) as process:
         assert process.stdin
         supervisor = _keeper_of(int(line_of(process)))
         for turn in range(4):
