@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "packet.h"
@@ -48,9 +49,11 @@ struct um_ports {
 
 struct um_ports *um_ports_create(void)
 {
-    struct um_ports *ports = calloc(1, sizeof(*ports));
+    /* Of a stack with few ports, few pages of it are used. */
+    struct um_ports *ports = mmap(NULL, sizeof(*ports), PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (ports == NULL)
+    if (ports == MAP_FAILED)
         return NULL;
     if (getrandom(&ports->random, sizeof(ports->random), GRND_NONBLOCK) < 0)
         ports->random = (uint32_t)um_now_ms();
@@ -60,7 +63,8 @@ struct um_ports *um_ports_create(void)
 
 void um_ports_destroy(struct um_ports *ports)
 {
-    free(ports);
+    if (ports != NULL)
+        munmap(ports, sizeof(*ports));
 }
 
 /* Marsaglia's xorshift32: ports need to be spread, not secret. */

@@ -291,6 +291,7 @@ static void destroy(struct um_switchboard *sb, struct um_stack *stack)
 {
     um_line_close(stack);
     um_ports_destroy(stack->ports);
+    free(stack->cards);
     sb->stacks[stack->number] = NULL;
     um_later_free(sb, stack);
 }
@@ -357,9 +358,19 @@ int um_tables_set(struct um_switchboard *sb, int number,
     struct um_stack *stack = um_stack_find(sb, number);
     if (!stack)
         return -EINVAL;
-    memcpy(stack->cards, tables->cards, sizeof stack->cards);
-    memcpy(stack->addresses, tables->addresses, sizeof stack->addresses);
-    memcpy(stack->routes, tables->routes, sizeof stack->routes);
+    size_t cards = (size_t)tables->card_count * sizeof *stack->cards;
+    size_t addresses = (size_t)tables->address_count * sizeof *stack->addresses;
+    size_t routes = (size_t)tables->route_count * sizeof *stack->routes;
+    uint8_t *memory = malloc(cards + addresses + routes + 1);
+    if (!memory)
+        return -ENOMEM;
+    free(stack->cards);
+    stack->cards = (void *)memory;
+    stack->addresses = (void *)(memory + cards);
+    stack->routes = (void *)(memory + cards + addresses);
+    memcpy(stack->cards, tables->cards, cards);
+    memcpy(stack->addresses, tables->addresses, addresses);
+    memcpy(stack->routes, tables->routes, routes);
     stack->card_count = tables->card_count;
     stack->address_count = tables->address_count;
     stack->route_count = tables->route_count;

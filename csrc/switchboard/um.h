@@ -423,11 +423,11 @@ struct um_stack {
     struct um_switchboard *sb;
     int number, kind;
     bool ipv4, ipv6;
-    struct um_card_entry cards[UM_MAX_CARDS];
+    struct um_card_entry *cards; /* one piece of memory with the next two */
     int card_count;
-    struct um_card_address addresses[UM_MAX_ADDRESSES];
+    struct um_card_address *addresses;
     int address_count;
-    struct um_route routes[UM_MAX_ROUTES];
+    struct um_route *routes;
     int route_count;
     struct um_map maps[UM_MAX_MAPS];
     int map_count;
