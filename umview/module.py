@@ -138,7 +138,7 @@ def find(name: str) -> Module:
     """Return the module of that name.
 
     Raises:
-        UmviewError: There is none.
+        UmviewError: There is none, or it is not what it should be.
     """
     if name in BUILT_IN:
         return cast("Module", import_module(name))
@@ -147,7 +147,15 @@ def find(name: str) -> Module:
         raise UmviewError(
             f"unknown module '{name}'; known modules: {', '.join(known())}"
         )
-    return cast("Module", others[name].load())
+    try:
+        found = others[name].load()
+    except Exception as exc:
+        raise UmviewError(
+            _line(f"{name} cannot be loaded: {type(exc).__name__}: {exc}")
+        ) from exc
+    if not callable(getattr(found, "parse", None)):
+        raise UmviewError(f"{name} has no function parse, so it is no module of umview")
+    return cast("Module", found)
 
 
 def known() -> list[str]:
