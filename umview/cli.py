@@ -22,7 +22,8 @@ Usage: umview [-p [PATH=]MODULE[,OPTION...]]... [-V NAME] [-v] COMMAND [ARG...]
 
 Run COMMAND, and all that it starts, in its own view of the network: own addresses,
 own ports, own names. No privileges are needed and nothing of the host is changed.
-Or let the program PID, which runs already, go on in such a view.
+Or let the program PID, which runs already, go on in such a view. Inside of a view
+umview makes one in it.
 
   -p MODULE[,OPTION...]  use this module's stack; the first one is what programs get
                          (default: -p umnet). With PATH= before it, as in
@@ -83,6 +84,11 @@ Examples:
   umview -p umnetnull make                        a build that cannot download
   umview --trace=calls.log curl http://example.org/
                                                   what curl asks of the network
+  umview -p umnet -p /dev/net/lan=umnetlwipv6,wire=w,ip=10.0.0.1/24 bash
+                                                  two stacks; `mstack /dev/net/lan
+                                                  COMMAND` runs it with the second one
+
+umctl looks at views that run, changes, enters and ends them: umctl --help
 
 The exit status is COMMAND's; 128+N if signal N ended it; 125 if umview itself failed,
 126 if COMMAND cannot be executed, 127 if there is none of that name.
