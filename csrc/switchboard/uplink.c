@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "views.h"
+
 void um_uplink_way(struct um_stack *stack, int protocol,
                    const struct um_name *dest, struct um_way *ret)
 {
@@ -27,7 +29,14 @@ void um_uplink_way(struct um_stack *stack, int protocol,
         (struct um_way){.road = UM_ROAD_RELAY, .stack = stack, .dest = *dest};
     while (ret->road == UM_ROAD_RELAY && ret->stack->uplink) {
         struct um_name host = ret->dest;
-        ret->stack = ret->stack->uplink;
+        bool v4 = um_addr_is_v4(host.addr);
+        struct um_stack *next =
+            um_stack_member(ret->stack->uplink, v4 ? AF_INET : AF_INET6);
+        if (!next)
+            ret->road = -ENETUNREACH;
+        if (!next || next->kind == UM_STACK_NATIVE) /* the host after all */
+            break;
+        ret->stack = next;
         ret->road = um_stack_route(ret->stack, protocol, &ret->dest, &host,
                                    ret->source);
         ret->dest = host;

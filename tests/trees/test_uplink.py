@@ -222,6 +222,33 @@ def test_no_card_leads_round_the_outer_view(outer: Site, vnl: str) -> None:
     assert len(run.err.splitlines()) == 1
 
 
+def test_each_family_by_its_own_stack(user: User) -> None:
+    """Around the inner view each family is another stack's: umnetlink."""
+    command = [
+        *(str(UMVIEW), "-p", "/dev/net/a=umnet,v4,ip=10.1.0.9/24"),
+        *("-p", "/dev/net/b=umnet,v6,ip=fd01::9/64"),
+        *("-p", "/dev/net/default=umnetlink,4=/dev/net/a,6=/dev/net/b"),
+    ]
+    (user.folder / "echo.py").write_text(_ECHO)
+    (user.folder / "tell.py").write_text(_TELL)
+    script = f"""
+PATH={UMVIEW.parent}:$PATH
+mstack /dev/net/a {SYSTEM_PYTHON} echo.py 10.1.0.9 700 > a.out &
+one=$!
+mstack /dev/net/b {SYSTEM_PYTHON} echo.py fd01::9 700 > b.out &
+other=$!
+until [ -s a.out ] && [ -s b.out ]; do sleep 0.1; done
+umview -p umnet {SYSTEM_PYTHON} tell.py 10.1.0.9 700 SOCK_STREAM
+umview -p umnet {SYSTEM_PYTHON} tell.py fd01::9 700 SOCK_STREAM
+kill $one $other
+"""
+    run = user.run([*command, "sh", "-c", script], "native", timeout=90)
+    assert run.stdout.splitlines() == [
+        "10.1.0.9 hello 10.1.0.9",
+        "fd01::9 hello fd01::9",
+    ], run.stderr
+
+
 def test_udp_forward_inside_is_refused(outer: Site) -> None:
     run = outer.run(*_inner("true", module="umnet,fwd=53:53/udp"), status=125)
     assert "by TCP only" in run.err
