@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -186,8 +187,15 @@ def _card(option: str, count: int) -> CardPlan | None:
         raise UmviewError(
             f"{name}: VDE plugs into no tun interface; take a tap, as in tp0=tap0"
         )
-    vnl = value if "://" in value else _SCHEMES[match["kind"]] + value
+    vnl = _absolute(value if "://" in value else _SCHEMES[match["kind"]] + value)
     return CardPlan(name, vnl, mtu=_ETHERNET - _AGNO * vnl.startswith("agno://"))
+
+
+def _absolute(vnl: str) -> str:
+    """Return a VNL whose switch is found from any directory: the supervisor's is /."""
+    path = vnl.removeprefix("vde://")
+    is_relative = vnl.startswith("vde://") and path and path[0] not in "/["
+    return f"vde://{os.path.abspath(path)}" if is_relative else vnl
 
 
 def _with(plan: Plan, card: CardPlan) -> Plan:

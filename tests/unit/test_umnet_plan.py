@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from ipaddress import ip_address, ip_interface
 
 import pytest
@@ -253,6 +254,8 @@ def test_words_are_of_the_card_before_them() -> None:
         ("vd0", "vde://"),
         ("vd12=", "vde://"),
         ("vd0=vxvde://239.0.0.1", "vxvde://239.0.0.1"),
+        ("vd0=lan", f"vde://{Path.cwd()}/lan"),
+        ("vd0=vde://lan[5]", f"vde://{Path.cwd()}/lan[5]"),
         ("tp0", "tap://"),
     ],
 )
