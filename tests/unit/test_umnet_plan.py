@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 from ipaddress import ip_address, ip_interface
+from pathlib import Path
 
 import pytest
 
