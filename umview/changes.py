@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from umview import module, processes
-from umview.control import Message, Visitor
+from umview.control import Message, Visitor, in_folder
 from umview.errors import UmviewError
 from umview.module import AskedPolicy
 from umview.view import DEFAULT, free_path
@@ -56,7 +53,7 @@ class Changes:
         into = self._tree.find(view, visitor.view)
         module.check_path(path)
         self._tree.check_free(into, path)
-        with _in_folder(cwd):
+        with in_folder(cwd):
             asked = module.ask(text)
         self._mount(visitor, into, path, asked)
 
@@ -127,7 +124,7 @@ class Changes:
     ) -> Message | None:
         """Load a module; mount its stack, if it has one, where that is free."""
         into = self._tree.find(view, visitor.view)
-        with _in_folder(cwd):
+        with in_folder(cwd):
             asked = module.read(text)
         if isinstance(asked, AskedPolicy):
             self._tree.policies.add(into, asked)
@@ -165,16 +162,3 @@ class Changes:
         """Give a view another name."""
         self._tree.rename(self._tree.find(view, visitor.view), name)
         return {}
-
-
-@contextlib.contextmanager
-def _in_folder(path: str) -> Iterator[None]:
-    """Be in somebody's directory while his options are read: they may name files."""
-    try:
-        os.chdir(path)
-    except OSError as exc:
-        raise UmviewError(f"cannot go to {path}: {exc.strerror}") from None
-    try:
-        yield
-    finally:
-        os.chdir("/")

@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 from umview.errors import UmviewError
@@ -301,3 +301,20 @@ class Recent(logging.Handler):
         self.followers = [one for one in self.followers if not one.has_left]
         for one in self.followers:
             one.send_bytes(f"{line}\n".encode())
+
+
+@contextlib.contextmanager
+def in_folder(path: str) -> Iterator[None]:
+    """Be in somebody's directory while his words are read: they may name files.
+
+    Raises:
+        UmviewError: It is gone, or not for us.
+    """
+    try:
+        os.chdir(path)
+    except OSError as exc:
+        raise UmviewError(f"cannot go to {path}: {exc.strerror}") from None
+    try:
+        yield
+    finally:
+        os.chdir("/")

@@ -73,9 +73,9 @@ def answer(stack: Stack, request: int, arg: int, data: bytes) -> Done:
 def _note_neighbour(stack: Stack, data: bytes) -> Done:
     wanted = ifreq.decode_arpreq(data)
     card = _card(stack, lambda one: one.name == wanted.card)
-    if not stack.keeper:
+    if not stack.steward:
         raise os_error(errno.EPERM)
-    stack.keeper.note_neighbour(card, wanted.address, wanted.mac)
+    stack.steward.note_neighbour(card, wanted.address, wanted.mac)
     return Done(0)
 
 

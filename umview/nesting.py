@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from umview import module
-from umview.control import TOLD, Message, Visitor
+from umview.control import TOLD, Message, Visitor, in_folder
 from umview.errors import UmviewError
 from umview.module import Asked, AskedPolicy
 from umview.view import Filter, Stack
@@ -105,7 +105,7 @@ class Nesting:
         except OSError:
             raise UmviewError("the stack around the new view has ended") from None
         heard = _Heard(logging.INFO if is_verbose else logging.WARNING)
-        with _cwd_of(visitor.pid):
+        with in_folder(f"/proc/{visitor.pid}/cwd"):
             stacks, policies = module.ask_all(words)
         view = self._tree.add(parent, name, 0 if pid else visitor.pid)
         view.around = around
@@ -268,19 +268,3 @@ class _Heard(logging.Handler):
         if record.thread == self._thread:
             self.lines.append(record.getMessage())
             setattr(record, TOLD, True)
-
-
-class _cwd_of:  # noqa: N801 - used as a function
-    """Be in the directory of a process: its words may name files of that."""
-
-    def __init__(self, pid: int) -> None:
-        self._path = f"/proc/{pid}/cwd"
-
-    def __enter__(self) -> None:
-        try:
-            os.chdir(self._path)
-        except OSError as exc:
-            raise UmviewError(f"{self._path}: {exc.strerror}") from exc
-
-    def __exit__(self, *_: object) -> None:
-        os.chdir("/")

@@ -332,9 +332,9 @@ class _Supervisor:
         from umview import netlink
 
         before = self._tree.stacks.get(event.stack)
-        if before is None or before.keeper is None:
+        if before is None or before.steward is None:
             return
-        after = before._replace(cards=before.keeper.hear(event.data))
+        after = before._replace(cards=before.steward.hear(event.data))
         self._tree.stacks[event.stack] = after
         if before.carriers != after.carriers:
             from umview import files

@@ -202,7 +202,7 @@ class Service(Protocol):
         ...
 
 
-class Keeper(Protocol):
+class Steward(Protocol):
     """Who knows what becomes of a stack's cards while it runs."""
 
     def hear(self, message: bytes) -> tuple[Card, ...]:
@@ -237,14 +237,14 @@ class Stack(NamedTuple):
         kind: What it does with sockets.
         cards: Its cards; none where the kind is NULL or NATIVE.
         services: What serves it from the supervisor.
-        keeper: Who keeps its cards; None where they do not change.
+        steward: Who keeps its cards; None where they do not change.
     """
 
     number: int
     kind: StackKind
     cards: tuple[Card, ...] = ()
     services: tuple[Service, ...] = ()
-    keeper: Keeper | None = None
+    steward: Steward | None = None
 
     @property
     def carriers(self) -> tuple[bool, ...]:

@@ -18,9 +18,9 @@ from umview.view import (
 )
 
 from . import files, inside
-from .keeper import Keeper
 from .nat import Nat, behind
 from .plan import CardPlan, Plan
+from .steward import Steward
 
 if TYPE_CHECKING:
     from umview.module import Context
@@ -36,7 +36,7 @@ _NAT_MAC = bytes.fromhex("525400123456")
 class Mount(module.Mount):
     """The stack of a plan."""
 
-    _keeper: Keeper
+    _steward: Steward
 
     def __init__(self, name: str, plan: Plan) -> None:
         """Make one.
@@ -74,18 +74,18 @@ class Mount(module.Mount):
 
             self._server = StackServer()
         cards = _plugged(self._server, plan)
-        self._keeper = Keeper(plan, cards)
+        self._steward = Steward(plan, cards)
         if self._server:
             _configure(self._server, plan, cards)
-            self._keeper.wait(self._server)
+            self._steward.wait(self._server)
 
     def add(self, context: Context) -> Stack:
         """Configure the stack on a switchboard."""
-        plan, keeper, switchboard = self._plan, self._keeper, context.switchboard
+        plan, steward, switchboard = self._plan, self._steward, context.switchboard
         stack = switchboard.add_stack(
             StackKind.NET, ipv4=4 in plan.versions, ipv6=6 in plan.versions
         )
-        keeper.serve(switchboard, stack)
+        steward.serve(switchboard, stack)
         if self._nat:
             try:
                 self._nat.lead(switchboard, stack)
@@ -98,16 +98,16 @@ class Mount(module.Mount):
             "stack %d: %s, %s",
             stack,
             self._name,
-            "; ".join(map(_described, keeper.cards)),
+            "; ".join(map(_described, steward.cards)),
         )
         services = self._nat.services if self._nat else ()
-        return Stack(stack, StackKind.NET, keeper.cards, services, keeper)
+        return Stack(stack, StackKind.NET, steward.cards, services, steward)
 
     def furnish(self, context: Context) -> Filter:
         """Configure the view's files and names; after `add`."""
         plan, switchboard, view = self._plan, context.switchboard, context.view
         if plan.files:
-            self._keeper.furnish(view)
+            self._steward.furnish(view)
         if plan.hostname or plan.domain:
             switchboard.set_hostname(view, plan.hostname, plan.domain)
         for path in files.NAME_SERVICES:

@@ -91,7 +91,7 @@ class Nat:
 
     def _lead_inside(self, switchboard: Switchboard, stack: int, to: Stack) -> None:
         switchboard.set_uplink(stack, to.number)
-        theirs = to.keeper.name_servers() if to.keeper else ()
+        theirs = to.steward.name_servers() if to.steward else ()
         for server in self._own_servers() if theirs else ():
             like = [one for one in theirs if one.version == server.version]
             switchboard.add_map(stack, server, (like or theirs)[0], port=_DNS)

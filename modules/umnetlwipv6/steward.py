@@ -2,7 +2,7 @@
 
 The stack server tells what it gets by DHCP and from routers; the tables of the
 switchboard and the view's files follow. Before the stack is mounted, its line is read
-here (`Keeper.wait`); later the switchboard passes on what comes.
+here (`Steward.wait`); later the switchboard passes on what comes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WANTED_SECONDS = 10.0
 _MORE_SECONDS = 1.5  # after the last thing that came
 
 
-class Keeper:
+class Steward:
     """The cards of a stack, and what follows from them.
 
     In this order: `wait`, `serve`, `furnish`, and `hear` from then on.
@@ -59,7 +59,7 @@ class Keeper:
         self._set_tables()
 
     def hear(self, message: bytes) -> tuple[Card, ...]:
-        """Take what the stack server says about a card; see `umview.view.Keeper`."""
+        """Take what the stack server says about a card; see `umview.view.Steward`."""
         if self._take(message):
             self._set_tables()
             if self._texts is not None:
@@ -67,7 +67,7 @@ class Keeper:
         return self.cards
 
     def note_neighbour(self, card: Card, address: IPv4Address, mac: bytes) -> None:
-        """See `umview.view.Keeper`."""
+        """See `umview.view.Steward`."""
         from umview.packets import neighbour_message
 
         if card.number not in self._plans or self._plans[card.number].is_nat:
@@ -76,7 +76,7 @@ class Keeper:
         self._switchboard.tell_server(self._stack, message)
 
     def name_servers(self) -> tuple[Address, ...]:
-        """See `umview.view.Keeper`."""
+        """See `umview.view.Steward`."""
         return tuple(ip_address(text) for text in self._dns() if "%" not in text)
 
     def furnish(self, view: int) -> None:
