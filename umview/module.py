@@ -14,13 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from umview.errors import UmviewError
-from umview.policy import Policy
 from umview.view import DEFAULT, NET, Filter, Stack, StackKind, free_path
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from umview._ffi import Switchboard
+    from umview.policy import Policy
 
 _LONGEST = 200  # of a path; that of its special file has to be one, too
 BUILT_IN = (
@@ -277,13 +277,11 @@ def read(text: str) -> Asked | AskedPolicy:
         made = module.parse(options)
     except UmviewError as exc:
         raise UmviewError(_line(f"{name}: {exc}")) from exc
-    if isinstance(made, Policy):
-        if path:
-            raise UmviewError(
-                f"{name} is a policy, which has no path: leave {path} out"
-            )
-        return AskedPolicy(name, tuple(options), made)
-    return Asked(name, tuple(options), made, path)
+    if isinstance(made, Mount):
+        return Asked(name, tuple(options), made, path)
+    if path:
+        raise UmviewError(f"{name} is a policy, which has no path: leave {path} out")
+    return AskedPolicy(name, tuple(options), made)
 
 
 def check_path(path: str) -> None:

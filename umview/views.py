@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from umview import mark, processes, runtime
+from umview import runtime
 from umview.errors import UmviewError
 from umview.module import Asked, Context, Mount
 from umview.special import SpecialFile
 from umview.view import DEFAULT, FOLDERS, Card, Filter, Service, Stack, StackKind, lo
 
 if TYPE_CHECKING:
+    from umview import mark
     from umview._ffi import Switchboard
     from umview.loop import Loop
     from umview.policies import Policies
@@ -205,6 +206,8 @@ class Tree:
 
         Keepers are not among them: they end by themselves, with the last of their own.
         """
+        from umview import mark, processes
+
         keepers = {view.keeper: view.number for view in self.views.values()}
         kinds = dict.fromkeys(processes.below(keepers), mark.Kind.COMMAND)
         kinds.update(mark.processes())
