@@ -123,7 +123,7 @@ test-sanitised:
 		UMVIEW_FRAMES=20000 \
 		LD_PRELOAD=$(shell $(CC) -print-file-name=libasan.so) \
 		$(PYTHON) -m pytest -p no:cacheprovider tests/core $(ARGS) \
-		$(addprefix --ignore=tests/core/test_,ports.py tracee.py stackd_program.py)
+		$(addprefix --ignore=tests/core/test_,ports.py tracee.py views.py stackd_program.py)
 	scripts/unprivileged "build build/setting build/sanitised/stackd" \
 		env UMVIEW_STACKD=build/sanitised $(PYTHON) -m pytest -p no:cacheprovider \
 		tests/core/test_stackd_program.py tests/modules/test_umnetlwipv6_view.py \
