@@ -14,6 +14,7 @@ then taken like the others. The supervisor's messages are announced by SIGIO.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -56,6 +57,7 @@ def run(runtime: Runtime | None, job: Job) -> int:
         The exit status for the user.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    gc.freeze()  # what there is stays shared by the two
     parent = os.fork()  # the command's
     if parent == 0:
         ours.close()
@@ -63,6 +65,7 @@ def run(runtime: Runtime | None, job: Job) -> int:
     theirs.close()
     if runtime:
         runtime.release()
+    gc.enable()
     _let_go(job.inherited)
     if job.tracing and job.tracing.fd is not None:
         os.close(job.tracing.fd)

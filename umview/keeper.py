@@ -13,6 +13,7 @@ answered like a program's. After the start it makes none.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -95,6 +96,8 @@ class _Keeper:
         wake = process.wake_on_signals()
         for fd in (wake, self._door.sock.fileno(), self._line.fileno()):
             self._poll.register(fd, select.POLLIN)
+        gc.freeze()
+        gc.enable()
         while True:
             for fd, _ in self._poll.poll():
                 if fd == wake:

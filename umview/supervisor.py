@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -126,6 +127,8 @@ class _Supervisor:
             self._take_in(self._job.pid)
         else:
             self._begin()
+        gc.freeze()
+        gc.enable()
         door = Door(self._runtime.path)
         self._loop.watch(door.fileno(), lambda: self._requests.knocked(door))
         try:
