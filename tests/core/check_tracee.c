@@ -26,7 +26,7 @@
         }                                                                      \
     } while (0)
 
-enum { INJECTED = 200, SLEEP_MS = 300, RESTARTED = -516 };
+enum { INJECTED = 200, SLEEP_MS = 2000, RESTARTED = -516 };
 
 static const uint64_t none[6];
 
@@ -62,18 +62,32 @@ static void inject_many(pid_t pid, const struct um_regs *at)
     }
 }
 
+/* Wait until a process sleeps: it is in its call then. */
+static void wait_for_sleep(pid_t pid)
+{
+    char path[32], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    for (int i = 0; i < 10000 && state != 'S'; i++) {
+        FILE *file = fopen(path, "re");
+        CHECK(file && fscanf(file, "%*d (%*[^)]) %c", &state) == 1);
+        fclose(file);
+        poll(NULL, 0, 1);
+    }
+    CHECK(state == 'S');
+}
+
 /* A sleep in which calls were run, and a group stop too, is as long as ever. */
 static void check_sleeper(void)
 {
     pid_t pid = fork();
     if (pid == 0) {
         int64_t start = now_ms();
-        struct timespec limit = {.tv_nsec = SLEEP_MS * 1000000};
+        struct timespec limit = {.tv_sec = SLEEP_MS / 1000};
         int rc = nanosleep(&limit, NULL);
         int64_t took = now_ms() - start;
         _exit(rc == 0 && took >= SLEEP_MS && took < 2 * SLEEP_MS ? 0 : 1);
     }
-    poll(NULL, 0, SLEEP_MS / 6);
+    wait_for_sleep(pid);
     CHECK(ptrace(PTRACE_SEIZE, pid, 0, options()) == 0);
     CHECK(ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0);
     CHECK(next_stop(pid) >> 16 == PTRACE_EVENT_STOP);
