@@ -244,13 +244,17 @@ int um_stack_add(struct um_switchboard *sb, int kind, int ipv4, int ipv6)
     return number;
 }
 
+/* With those that stand there for sockets of views inside (uplink.h). */
 static int count_sockets(struct um_switchboard *sb,
                          const struct um_stack *stack)
 {
     int count = 0;
     for (size_t i = 0; i < UM_SOCK_BUCKETS; i++)
-        for (const struct um_sock *s = sb->socks[i]; s; s = s->next)
+        for (const struct um_sock *s = sb->socks[i]; s; s = s->next) {
             count += s->stack == stack;
+            for (const struct um_sock *o = s->outer; o; o = o->outer)
+                count += o->stack == stack;
+        }
     return count;
 }
 

@@ -249,6 +249,43 @@ kill $one $other
     ], run.stderr
 
 
+def test_stack_behind_is_unmounted_in_use(user: User) -> None:
+    """What stands there for an inner socket keeps the stack until that has ended."""
+    command = [
+        *(str(UMVIEW), "-p", "/dev/net/a=umnet,v4,ip=10.1.0.9/24"),
+        *("-p", "/dev/net/default=umnetlink,4=/dev/net/a"),
+    ]
+    held = """
+import os, socket, sys, time
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.settimeout(30)
+one.connect(("10.1.0.9", 700))
+one.send(b"hello")
+print(one.recv(99).decode(), flush=True)
+open("asked", "w").close()
+while not os.path.exists("gone"):
+    time.sleep(0.05)
+one.close()
+"""
+    (user.folder / "echo.py").write_text(_ECHO)
+    (user.folder / "held.py").write_text(held)
+    script = f"""
+PATH={UMVIEW.parent}:$PATH
+mstack /dev/net/a {SYSTEM_PYTHON} echo.py 10.1.0.9 700 > a.out &
+server=$!
+until [ -s a.out ]; do sleep 0.1; done
+umview -p umnet {SYSTEM_PYTHON} held.py &
+inner=$!
+until [ -e asked ]; do sleep 0.1; done
+umctl umount -l /dev/net/a && kill $server
+touch gone
+wait $inner && umctl ls --json > listed && echo on
+"""
+    run = user.run([*command, "sh", "-c", script], "native", timeout=90)
+    said = (run.stdout.splitlines(), run.returncode)
+    assert said == (["10.1.0.9 hello", "on"], 0), run.stderr
+
+
 def test_udp_forward_inside_is_refused(outer: Site) -> None:
     run = outer.run(*_inner("true", module="umnet,fwd=53:53/udp"), status=125)
     assert "by TCP only" in run.err
