@@ -875,10 +875,12 @@ class Switchboard:
         """
         check(lib.um_link_set(self._sb, link, family, member), "link")
 
+    @_configures
     def set_policy(self, stack: int, deeds: Deed) -> None:
         """Have policies asked for, and told of, what sockets of a stack do."""
         check(lib.um_policy_set(self._sb, stack, int(deeds)), "policy")
 
+    @_configures
     def police(self, view: int, *, on: bool) -> None:
         """Let the programs of a view have no sockets of the host, or let them."""
         check(lib.um_view_police(self._sb, view, on), f"view {view}")

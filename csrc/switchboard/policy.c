@@ -350,39 +350,26 @@ void um_policy_release(struct um_switchboard *sb, uint64_t cookie,
 
 /* ---- configuration ---- */
 
-struct setting {
-    int stack; /* or view */
-    uint32_t deeds;
-};
-
 bool um_is_policed(struct um_call *call)
 {
     return um_place_at(call->sb, call->tid)->view->policed;
 }
 
-static int police(struct um_switchboard *sb, void *arg)
+int um_view_police(struct um_switchboard *sb, int number, int on)
 {
-    const struct setting *setting = arg;
-    struct um_view *view = um_view_find(sb, setting->stack);
+    struct um_view *view = um_view_find(sb, number);
     if (!view)
         return -EINVAL;
-    view->policed = setting->deeds != 0;
+    view->policed = on != 0;
     return 0;
 }
 
-int um_view_police(struct um_switchboard *sb, int view, int on)
+int um_policy_set(struct um_switchboard *sb, int number, uint32_t deeds)
 {
-    struct setting setting = {view, on != 0};
-    return um_python_run(sb, police, &setting);
-}
-
-static int set(struct um_switchboard *sb, void *arg)
-{
-    const struct setting *setting = arg;
-    struct um_stack *stack = um_stack_find(sb, setting->stack);
+    struct um_stack *stack = um_stack_find(sb, number);
     if (!stack)
         return -EINVAL;
-    stack->deeds = setting->deeds;
+    stack->deeds = deeds;
     stack->policies++;
     sb->tells_ends = sb->tells_acts = false;
     for (int i = 0; i < UM_MAX_STACKS; i++) {
@@ -391,10 +378,4 @@ static int set(struct um_switchboard *sb, void *arg)
         sb->tells_acts |= stack && stack->deeds;
     }
     return 0;
-}
-
-int um_policy_set(struct um_switchboard *sb, int stack, uint32_t deeds)
-{
-    struct setting setting = {stack, deeds};
-    return um_python_run(sb, set, &setting);
 }

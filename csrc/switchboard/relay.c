@@ -14,7 +14,6 @@
 
 #include "packet.h"
 #include "policy.h"
-#include "python.h"
 #include "views.h"
 
 /* A port of the host, or of the stack behind nat0, that leads into a stack. */
@@ -267,27 +266,23 @@ static struct um_sock *listen_outside(struct um_stack *stack, int fd,
     return sock;
 }
 
-struct outside {
-    int number, port, to_port;
-    const uint8_t *address, *gateway4, *gateway6;
-};
-
-static int add_outside(struct um_switchboard *sb, void *arg)
+int um_forward_outside(struct um_switchboard *sb, int number,
+                       const uint8_t *address, int port, int to_port,
+                       const uint8_t *gateway4, const uint8_t *gateway6)
 {
-    const struct outside *o = arg;
-    const struct um_stack *stack = um_stack_find(sb, o->number);
+    const struct um_stack *stack = um_stack_find(sb, number);
     if (!stack || !stack->uplink)
         return -EINVAL;
     int fd = um_stream_open(SOCK_NONBLOCK);
     if (fd < 0)
         return fd;
-    struct um_name name = {.port = (uint16_t)o->port};
-    memcpy(name.addr, o->address, 16);
+    struct um_name name = {.port = (uint16_t)port};
+    memcpy(name.addr, address, 16);
     int rc;
     struct um_sock *outer = listen_outside(stack->uplink, fd, &name, &rc);
     if (outer) {
-        rc = um_forward_add(sb, o->number, IPPROTO_TCP, fd, o->to_port,
-                            o->gateway4, o->gateway6);
+        rc = um_forward_add(sb, number, IPPROTO_TCP, fd, to_port, gateway4,
+                            gateway6);
         if (rc == 0)
             sb->forwards->outer = outer;
         else
@@ -296,19 +291,6 @@ static int add_outside(struct um_switchboard *sb, void *arg)
     if (rc < 0)
         close(fd);
     return rc;
-}
-
-int um_forward_outside(struct um_switchboard *sb, int number,
-                       const uint8_t *address, int port, int to_port,
-                       const uint8_t *gateway4, const uint8_t *gateway6)
-{
-    struct outside outside = {.number = number,
-                              .port = port,
-                              .to_port = to_port,
-                              .address = address,
-                              .gateway4 = gateway4,
-                              .gateway6 = gateway6};
-    return um_python_run(sb, add_outside, &outside);
 }
 
 void um_forwards_close(struct um_switchboard *sb, const struct um_stack *stack)
